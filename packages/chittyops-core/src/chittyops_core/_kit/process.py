@@ -1,0 +1,82 @@
+"""Processes of this machine, found by what their environment says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+
+import psutil
+
+__all__ = ["find_marked", "is_alive", "end_processes", "unix_connections", "tcp_connections"]
+
+
+def find_marked(marks: dict[str, str]) -> Iterator[psutil.Process]:
+    """Yield every process whose environment holds all of *marks*, this one left out."""
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+        except (psutil.Error, OSError):
+            continue
+        if process.pid != os.getpid() and all(environ.get(k) == v for k, v in marks.items()):
+            yield process
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether *pid* runs (a zombie does not)."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
+def end_processes(processes: Iterable[psutil.Process], *, grace_s: float) -> int:
+    """Ask *processes* to end, kill those that do not within *grace_s*; return how many there were.
+
+    A psutil process knows its start time, so a recycled pid is never signalled.
+    """
+    doomed = list(processes)
+    for process in doomed:
+        _signal(process, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    _, alive = psutil.wait_procs(doomed, timeout=max(0.0, deadline - time.monotonic()))
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=5)
+    return len(doomed)
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass
+
+
+def unix_connections(path: str) -> int | None:
+    """Return how many connections the unix socket *path* has accepted or queued.
+
+    Linux lists a connection's server end under the listener's path, state 03 (SS_CONNECTED,
+    include/uapi/linux/net.h). None where there is no such list.
+    """
+    try:
+        with open("/proc/net/unix") as table:
+            rows = [line.split() for line in table]
+    except OSError:
+        return None
+    return sum(1 for row in rows if len(row) == 8 and row[7] == path and row[5] == "03")
+
+
+def tcp_connections(port: int) -> int | None:
+    """Return how many TCP connections to loopback *port* are established (state 01)."""
+    total = 0
+    try:
+        for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+            with open(name) as table:
+                rows = [line.split() for line in table]
+            suffix = f":{port:04X}"
+            total += sum(1 for row in rows[1:] if row[1].endswith(suffix) and row[3] == "01")
+    except OSError:
+        return None
+    return total

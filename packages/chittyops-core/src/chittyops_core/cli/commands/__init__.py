@@ -1,0 +1,1 @@
+"""One command a file, each with a module variable `command`."""

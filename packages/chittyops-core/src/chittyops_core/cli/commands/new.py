@@ -1,0 +1,39 @@
+"""`chittyops new`: a whole example app to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("new")
+@click.argument("kind")
+@click.argument("folder", type=click.Path(path_type=Path))
+def command(kind: str, folder: Path) -> None:
+    """Make a small, tested app of KIND in FOLDER: cook-county, digital-dossier or chitty-apps.
+
+    It deploys as it is; its README says how to go on.
+    """
+    import re
+    import shutil
+    import sys
+
+    from chittyops_core.cli.lites import lite_of
+    from chittyops_core.errors import UsageError
+
+    lite = lite_of(kind)
+    package = sys.modules[lite.__module__.partition(".")[0]]
+    template = Path(str(package.__file__)).parent / "templates" / "starter"
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", remedy="Choose a folder that is not there yet.")
+    shutil.copytree(
+        template, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
+    )
+    name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:32].strip("-")
+    manifest = folder / "chittyops.toml"
+    text = manifest.read_text()
+    manifest.write_text(re.sub(r'^name = ".*"$', f'name = "{name}"', text, count=1, flags=re.M))
+    click.echo(f"Made a {kind} app in {folder}.")
+    example = " --client acme" if lite.multi_tenant else ""
+    click.echo(f"Deploy it: chittyops deploy {folder}{example}")

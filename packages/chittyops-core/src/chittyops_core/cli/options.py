@@ -1,0 +1,66 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from chittyops_core.deploy.app import App
+from chittyops_core.errors import ManifestError, UsageError
+from chittyops_core.model.manifest_reader import FILE_NAME
+from chittyops_core.model.service import DEFAULT_ENVIRONMENT, Service
+
+__all__ = ["folder_argument", "json_option", "service_options", "service_of", "target_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+folder_argument = click.argument(
+    "folder", default=".", type=click.Path(file_okay=False, path_type=Path)
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def target_options(function: F) -> F:
+    """Add --env and --client: which service of the app."""
+    function = click.option(
+        "--client", metavar="NAME", help="For which client (digital-dossier)."
+    )(function)
+    return click.option(
+        "--env", "environment", default=DEFAULT_ENVIRONMENT, show_default=True, metavar="NAME",
+        help="Which environment.",
+    )(function)  # fmt: skip
+
+
+def service_options(function: F) -> F:
+    """Add --app besides --env and --client, for commands that need no folder."""
+    function = target_options(function)
+    return click.option(
+        "--app", metavar="NAME", help="Name of the app; that of this folder when left out."
+    )(function)
+
+
+def service_of(app: str | None, environment: str, client: str | None) -> Service:
+    """Return the service that the options name. Raises UsageError."""
+    if app is None:
+        app = _app_of_folder()
+    try:
+        return Service(app, environment, client)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _app_of_folder() -> str:
+    here = Path.cwd()
+    is_app = any((here / n).is_file() for n in (FILE_NAME, "Procfile", "requirements.txt"))
+    if not is_app:
+        raise UsageError(
+            f"{here} is not the folder of an app, and no app is named",
+            remedy="Name one with --app NAME (`chittyops status` lists them), or go to its folder.",
+        )
+    try:
+        return App.load(here).name
+    except ManifestError as error:
+        raise UsageError(error.message, remedy="Name the app with --app NAME.") from error

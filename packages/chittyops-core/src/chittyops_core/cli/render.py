@@ -1,0 +1,166 @@
+"""Results as text for a person, and as JSON for a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from chittyops_core._kit import wire
+from chittyops_core.deploy.detect import Guess
+from chittyops_core.deploy.plan import Plan
+from chittyops_core.deploy.targets.base import Address
+from chittyops_core.host.protocol import Deployment, StatusReport
+from chittyops_core.model.service import Service
+
+__all__ = [
+    "deployment_json",
+    "print_deployment",
+    "print_guesses",
+    "print_json",
+    "print_plan",
+    "print_status",
+    "service_json",
+    "status_json",
+    "table",
+]
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def service_json(service: Service) -> dict[str, Any]:
+    return {
+        "app": service.app,
+        "environment": service.environment,
+        "client": service.client,
+    }
+
+
+def connect_json(address: Address) -> dict[str, Any]:
+    """What a program needs to reach a service: where to dial, and which Host to send."""
+    return {
+        "address": address.connect,
+        "host": address.host,
+        "tls": address.tls,
+        "ca_file": address.ca_file,
+    }
+
+
+def deployment_json(done: Deployment) -> dict[str, Any]:
+    return {
+        **service_json(done.service),
+        "kind": done.kind,
+        "release": done.release,
+        "previous": done.previous,
+        "outcome": done.outcome,
+        "url": done.address.url,
+        "connect": connect_json(done.address),
+        "phases": dict(done.phases),
+        "findings": wire.to_wire(done.findings),
+        "notes": list(done.notes),
+    }
+
+
+def print_deployment(done: Deployment, verb: str) -> None:
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    if done.outcome == "unchanged":
+        click.echo(f"{done.service}: release {done.release} serves already")
+    else:
+        seconds = sum(done.phases.values())
+        click.echo(f"{done.service}: {verb} release {done.release} in {seconds:.1f} s")
+    click.echo(done.address.url)
+
+
+def print_guesses(guesses: Sequence[Guess]) -> None:
+    """Show what was read from the folder, before it is used."""
+    if guesses:
+        click.echo("Not written down, so taken from the folder:", err=True)
+    for guess in guesses:
+        click.echo(f"  {guess.key} = {guess.value!r}  ({guess.reason})", err=True)
+
+
+def print_plan(plan: Plan, *, err: bool = False) -> None:
+    def say(text: str = "") -> None:
+        click.echo(text, err=err)
+
+    release = plan.release.id if plan.config.is_complete else "(known once secrets are made)"
+    if plan.is_unchanged:
+        say(f"{plan.service}: nothing to do, release {release} serves already")
+        return
+    verb = "roll back to" if plan.is_rollback else "deploy"
+    say(f"{plan.service}: {verb} release {release} as {plan.kind}, {plan.config.lifecycle.strategy}")
+    for change in plan.changes:
+        if change.before is None:
+            say(f"  + {change.what}: {change.after}")
+        elif change.after is None:
+            say(f"  - {change.what}: {change.before}")
+        else:
+            say(f"  ~ {change.what}: {change.before} -> {change.after}")
+    if not plan.changes:
+        say("  = the same release, started anew where it does not run")
+    for note in plan.notes:
+        say(f"  note: {note}")
+
+
+def status_json(report: StatusReport) -> dict[str, Any]:
+    return {
+        "host": wire.to_wire(report.host),
+        "services": [
+            {
+                **service_json(each.service),
+                "kind": each.kind,
+                "serving": each.serving,
+                "since": each.since,
+                "health": each.health,
+                "url": each.address.url if each.address else None,
+                "connect": connect_json(each.address) if each.address else None,
+                "instances": [
+                    {
+                        "name": i.name,
+                        "health": i.verdict,
+                        "pid": i.pid,
+                        "explanation": i.explanation,
+                    }
+                    for i in each.instances
+                ],
+                "warm": list(each.warm),
+                "unfinished": each.unfinished,
+            }
+            for each in report.services
+        ],
+    }
+
+
+def print_status(report: StatusReport) -> None:
+    host = report.host
+    if not report.services:
+        click.echo("Nothing is in service on this host. `chittyops deploy FOLDER` begins.")
+        return
+    if host.supervisor_pid is None:
+        click.echo("The host is stopped: nothing serves. `chittyops host start` brings all back.")
+    rows = [
+        (
+            str(each.service),
+            each.kind,
+            each.serving or "-",
+            each.health,
+            f"{sum(i.verdict == 'healthy' for i in each.instances)}/{len(each.instances)}",
+            (each.since or "-")[:19],
+            each.address.url if each.address else "-",
+        )
+        for each in report.services
+    ]
+    table(("SERVICE", "KIND", "RELEASE", "HEALTH", "INSTANCES", "SINCE (UTC)", "URL"), rows)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns as wide as their widest cell."""
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    for row in (heads, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,11 @@
+"""Releases as supervised processes of this machine, behind a Caddy that is never reloaded to switch.
+
+`layout` says where everything lies, `builder` makes artifacts with uv, `manager` is the seam to
+the process manager (`supervisor` so far), `edge` drives Caddy, `target` joins them.
+"""
+
+from chittyops_core.deploy.targets.local.edge import Edge, Ports
+from chittyops_core.deploy.targets.local.layout import Layout
+from chittyops_core.deploy.targets.local.target import LocalTarget
+
+__all__ = ["Edge", "Layout", "LocalTarget", "Ports"]

@@ -1,0 +1,153 @@
+"""Artifacts: an app's files and their environment, made by uv, kept by digest.
+
+An artifact lies at its final path from the start, because scripts in a virtual environment name
+it; the file `complete` says that it is whole. One without it is what a crash left, and is made
+anew.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from chittyops_core._kit import files
+from chittyops_core._kit.locks import FileLock
+from chittyops_core.deploy.source import list_source
+from chittyops_core.deploy.targets.base import BuildInput
+from chittyops_core.deploy.targets.local.layout import Layout
+from chittyops_core.errors import BuildError, PlanStaleError
+from chittyops_core.model.manifest import Builder
+
+__all__ = ["Artifacts", "find_uv"]
+
+
+def find_uv() -> str:
+    """Return the uv of the host runtime, else the one on PATH. Raises BuildError."""
+    beside = Path(sys.executable).parent / "uv"
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise BuildError(
+            "uv, which builds releases, is not installed",
+            remedy="pip install 'chittyops-core[local]'",
+        )
+    return found
+
+
+class Artifacts:
+    """The artifacts of one home."""
+
+    def __init__(self, layout: Layout, report: Callable[[str], None]) -> None:
+        """*report* is called with a line for each step."""
+        self._layout = layout
+        self._report = report
+
+    def is_complete(self, digest: str) -> bool:
+        return (self._layout.artifact(digest) / "complete").exists()
+
+    def make(self, digest: str, build: BuildInput) -> None:
+        """Make the artifact *digest* unless it is there.
+
+        Raises:
+            BuildError: uv failed; its last lines are in `detail`.
+            PlanStaleError: The folder changed since the plan was made.
+        """
+        lock = FileLock(self._layout.locks / f"artifact-{digest[:16]}.lock")
+        with lock.acquire("build", wait=_pause):
+            if self.is_complete(digest):
+                self._report("artifact is there already")
+                return
+            folder = self._layout.artifact(digest)
+            files.remove_tree(folder)
+            folder.mkdir(mode=0o700)
+            try:
+                self._copy_source(build, folder / "app")
+                self._make_environment(build, folder)
+            except BaseException:
+                files.remove_tree(folder)
+                raise
+            files.write_durably(folder / "complete", "")
+
+    def prune(self, used: Iterable[str]) -> None:
+        """Delete every artifact that no release uses, and what crashes left."""
+        kept = set(used)
+        for path in self._layout.artifacts.iterdir():
+            lock = self._layout.locks / f"artifact-{path.name[:16]}.lock"
+            if path.name not in kept and (path / "complete").exists():
+                files.remove_tree(path)
+                lock.unlink(missing_ok=True)
+
+    def _copy_source(self, build: BuildInput, target: Path) -> None:
+        folder = Path(build.source.folder)
+        found = list_source(folder, build.source.exclude)
+        self._report(f"copying {len(found)} files")
+        target.mkdir()
+        try:
+            files.copy_tree(folder, found, target)
+            same = files.digest_tree(target, found) == build.source.digest
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise PlanStaleError(
+                f"the plan is stale: files in {folder} changed since it was made",
+                remedy="Plan again.",
+            )
+
+    def _make_environment(self, build: BuildInput, folder: Path) -> None:
+        if build.builder is Builder.NONE:
+            return
+        uv, app, venv = find_uv(), folder / "app", folder / "venv"
+        python = build.python or base_python()
+        self._run([uv, "venv", "--quiet", "--no-project", "--python", python, str(venv)], app, venv)
+        install = [uv, "pip", "install", "--python", str(venv), "--compile-bytecode"]
+        match build.builder:
+            case Builder.UV_LOCK:
+                command = [
+                    uv, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode",
+                    "--python", str(venv / "bin" / "python"),
+                ]  # fmt: skip
+            case Builder.PYPROJECT:
+                text = (app / "pyproject.toml").read_text()
+                # Without a build system there is nothing to install but what it needs.
+                what = ["."] if "[build-system]" in text else ["-r", "pyproject.toml"]
+                command = [*install, *what]
+            case _:
+                text = (app / "requirements.txt").read_text()
+                hashed = ["--require-hashes"] if "--hash=" in text else []
+                command = [*install, *hashed, "-r", "requirements.txt"]
+        self._run(command, app, venv)
+
+    def _run(self, command: list[str], cwd: Path, venv: Path) -> None:
+        self._report(" ".join(["uv", *command[1:3]]))
+        # The caller's own Python settings must not shape the release.
+        dropped = ("PYTHON", "VIRTUAL_ENV", "CONDA", "CHITTYOPS_")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+        env |= {
+            "UV_PROJECT_ENVIRONMENT": str(venv),
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_PROGRESS": "1",
+            "NO_COLOR": "1",
+        }
+        done = subprocess.run(
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise BuildError(
+                f"`{' '.join(['uv', *command[1:3]])}` failed with status {done.returncode}",
+                remedy="Read its lines above; the app's requirements must be installable here.",
+                detail=tuple(done.stdout.strip().splitlines()[-20:]),
+            )
+
+
+def base_python() -> str:
+    """Return the interpreter that this one's environment was made from."""
+    return str(getattr(sys, "_base_executable", sys.executable))
+
+
+def _pause(_: object) -> None:
+    time.sleep(0.1)

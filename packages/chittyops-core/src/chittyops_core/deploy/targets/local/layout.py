@@ -1,0 +1,147 @@
+"""Where everything of a host lies, below one folder that only its owner may enter.
+
+    CHITTYOPS_HOME/
+      journal.db                     intent and history (chittyops_core.deploy.journal)
+      host.json                      ports and addresses of the edge
+      artifacts/DIGEST/{app,venv}/   built code, shared by releases that differ in configuration
+      services/SLUG/
+        state/                       $STATE_DIR: the service's own, never pruned
+        releases/ID/release.json     what runs; upstreams/{0..11}: where its instances listen
+        live, stage                  links to releases/ID/upstreams: the edge's pointers
+        logs/
+      secrets/                       encrypted values and their key
+      edge/                          Caddy's configuration, certificates, log
+      supervisor/                    supervisord's configuration and log
+      locks/                         one lock file a service
+      run/                           sockets, pids and launch files with secrets: gone after a reboot
+      runtime/VERSION/               the host runtime (chittyops_core.host.runtime)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from attrs import frozen
+
+from chittyops_core._kit.files import ensure_private_dir
+from chittyops_core.errors import HostError
+from chittyops_core.model.service import Service
+
+__all__ = ["MAX_SOCKET_PATH", "Layout"]
+
+MAX_SOCKET_PATH = 103
+"""Bytes that fit in sockaddr_un.sun_path with its final zero on every POSIX system we know."""
+
+_LONGEST_SOCKET = len("/run/01234567/01234567-00.sock")
+
+
+@frozen
+class Layout:
+    """Paths below one `CHITTYOPS_HOME`."""
+
+    home: Path
+
+    @classmethod
+    def create(cls, home: Path) -> Layout:
+        """Make the folders that are not there yet.
+
+        Raises:
+            HostError: The path is too long for unix sockets, or cannot be written.
+        """
+        room = MAX_SOCKET_PATH - _LONGEST_SOCKET
+        if len(str(home).encode()) > room:
+            raise HostError(
+                f"CHITTYOPS_HOME {home} has {len(str(home).encode())} bytes; unix sockets "
+                f"below it leave room for {room}",
+                remedy="Set CHITTYOPS_HOME to a shorter path.",
+            )
+        layout = cls(home)
+        try:
+            for folder in (
+                home, layout.artifacts, layout.services, layout.secrets, layout.edge,
+                layout.supervisor, layout.supervisor / "conf.d", layout.locks, layout.run,
+            ):  # fmt: skip
+                ensure_private_dir(folder)
+        except OSError as error:
+            raise HostError(
+                f"cannot write to CHITTYOPS_HOME {home}: {error.strerror}",
+                remedy="Set CHITTYOPS_HOME to a folder of yours.",
+            ) from error
+        return layout
+
+    @property
+    def journal(self) -> Path:
+        return self.home / "journal.db"
+
+    @property
+    def settings(self) -> Path:
+        return self.home / "host.json"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    @property
+    def services(self) -> Path:
+        return self.home / "services"
+
+    @property
+    def secrets(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def edge(self) -> Path:
+        return self.home / "edge"
+
+    @property
+    def supervisor(self) -> Path:
+        return self.home / "supervisor"
+
+    @property
+    def locks(self) -> Path:
+        return self.home / "locks"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run / "edge.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    @property
+    def root_certificate(self) -> Path:
+        return self.edge / "storage" / "pki" / "authorities" / "local" / "root.crt"
+
+    def artifact(self, digest: str) -> Path:
+        return self.artifacts / digest
+
+    def service(self, service: Service) -> Path:
+        return self.services / service.slug
+
+    def state(self, service: Service) -> Path:
+        return self.service(service) / "state"
+
+    def logs(self, service: Service) -> Path:
+        return self.service(service) / "logs"
+
+    def releases(self, service: Service) -> Path:
+        return self.service(service) / "releases"
+
+    def release(self, service: Service, release_id: str) -> Path:
+        return self.releases(service) / release_id
+
+    def pointer(self, service: Service, *, staged: bool) -> Path:
+        return self.service(service) / ("stage" if staged else "live")
+
+    def sockets(self, service: Service) -> Path:
+        """The service's own folder of sockets and launch files; short, see MAX_SOCKET_PATH."""
+        return self.run / hashlib.sha256(service.slug.encode()).hexdigest()[:8]
+
+    def socket(self, service: Service, release_id: str, index: int) -> Path:
+        return self.sockets(service) / f"{release_id[:8]}-{index}.sock"

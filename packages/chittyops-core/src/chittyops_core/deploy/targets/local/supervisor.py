@@ -1,0 +1,310 @@
+"""Supervisor as the process manager, over its 0600 unix socket.
+
+No value of a user ever stands in its configuration: one unescaped `%` there makes every reload
+fail for all programs. A program is the launcher with the path of a launch file.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from chittyops_core._kit import files
+from chittyops_core._kit.retry import wait_until
+from chittyops_core.deploy.targets.base import LogLine
+from chittyops_core.deploy.targets.local.layout import Layout
+from chittyops_core.deploy.targets.local.manager import (
+    ProcessManager,
+    ProcessState,
+    Program,
+    RunState,
+)
+from chittyops_core.errors import HostError
+
+__all__ = ["Supervisor"]
+
+_RUN_STATES = {
+    "STARTING": RunState.RUNNING,
+    "RUNNING": RunState.RUNNING,
+    "STOPPED": RunState.STOPPED,
+    "STOPPING": RunState.STOPPED,
+    "BACKOFF": RunState.DEAD,
+    "EXITED": RunState.DEAD,
+    "FATAL": RunState.DEAD,
+    "UNKNOWN": RunState.DEAD,
+}
+
+START_TIMEOUT_S = 20.0
+LOG_MAX_BYTES = 10 * 1024 * 1024
+
+
+class Supervisor(ProcessManager):
+    """Programs of one home, run by one supervisord."""
+
+    def __init__(self, layout: Layout, marks: Mapping[str, str]) -> None:
+        """*marks* are put in supervisord's environment, so that its processes can be found."""
+        self._layout = layout
+        self._marks = dict(marks)
+
+    # --- the daemon ---
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of a supervisord that answers."""
+        try:
+            with self._rpc() as rpc:
+                return int(rpc.getPID())
+        except (OSError, xmlrpc.client.Error):
+            return None
+
+    def start_daemon(self) -> bool:
+        """Start supervisord unless it answers; say whether it was started.
+
+        Raises:
+            HostError: It does not come up.
+        """
+        if self.pid is not None:
+            return False
+        self._write_configuration()
+        with (self._layout.supervisor / "start.log").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", self._conf],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env={**_clean_environment(), **self._marks},
+                start_new_session=True, close_fds=True,
+            )  # fmt: skip
+        is_up = wait_until(
+            lambda: self.pid is not None or process.poll() is not None, timeout_s=START_TIMEOUT_S
+        )
+        if not is_up or process.poll() is not None:
+            tail = (self._layout.supervisor / "start.log").read_text(errors="replace")[-2000:]
+            raise HostError(
+                "supervisord does not start",
+                remedy=f"Its log: {self._layout.supervisor}",
+                detail=tuple(tail.splitlines()),
+            )
+        return True
+
+    def stop_daemon(self, *, grace_s: float) -> None:
+        """Stop every group, then supervisord."""
+        pid = self.pid
+        if pid is None:
+            return
+        for group in self.list():
+            self.stop(group, grace_s=grace_s)
+        with self._rpc() as rpc:
+            rpc.shutdown()
+        wait_until(lambda: not _exists(pid), timeout_s=START_TIMEOUT_S)
+
+    # --- the four calls ---
+
+    def start(self, group: str, programs: Sequence[Program]) -> None:
+        files.write_durably(self._file(group), self._render(group, programs))
+        with self._rpc() as rpc:
+            rpc.reloadConfig()
+            try:
+                rpc.addProcessGroup(group)
+                return
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.ALREADY_ADDED:
+                    raise
+            # There already: start what does not run.
+            for info in rpc.getAllProcessInfo():
+                if info["group"] != group or info["statename"] in ("STARTING", "RUNNING"):
+                    continue
+                try:
+                    rpc.startProcess(f"{group}:{info['name']}", False)
+                except xmlrpc.client.Fault as fault:
+                    if fault.faultCode != Faults.ALREADY_STARTED:
+                        raise
+
+    def stop(self, group: str, *, grace_s: float) -> None:
+        try:
+            with self._rpc() as rpc:
+                self._stop_group(rpc, group, grace_s)
+        except (ConnectionError, FileNotFoundError):
+            pass  # No supervisord, so none of its programs either; orphans are the host's to reap.
+        self._file(group).unlink(missing_ok=True)
+
+    def list(self) -> Mapping[str, Mapping[str, ProcessState]]:
+        try:
+            with self._rpc() as rpc:
+                infos = rpc.getAllProcessInfo()
+        except (ConnectionError, FileNotFoundError):
+            return {}
+        groups: dict[str, dict[str, ProcessState]] = {}
+        for info in infos:
+            state = ProcessState(
+                _RUN_STATES[info["statename"]], info["pid"] or None, _explain(info)
+            )
+            program = info["name"].removeprefix(info["group"] + ".")
+            groups.setdefault(info["group"], {})[program] = state
+        return groups
+
+    def logs(
+        self, group: str, programs: Sequence[Program], *, lines: int, follow: bool
+    ) -> Iterator[LogLine | None]:
+        offsets: dict[str, int] = {}
+        for program in programs:
+            tail, offsets[program.name] = _tail(program.log, lines)
+            yield from (LogLine(program.name, text) for text in tail)
+        while follow:
+            yield None
+            for program in programs:
+                new, offsets[program.name] = _read_on(program.log, offsets[program.name])
+                yield from (LogLine(program.name, text) for text in new)
+
+    # --- pieces ---
+
+    @property
+    def _conf(self) -> str:
+        return str(self._layout.supervisor / "supervisord.conf")
+
+    def _file(self, group: str) -> Path:
+        return self._layout.supervisor / "conf.d" / f"{group}.conf"
+
+    def _write_configuration(self) -> None:
+        folder, run = _escape(self._layout.supervisor), _escape(self._layout.run)
+        files.write_durably(
+            Path(self._conf),
+            "[supervisord]\n"
+            f"logfile={folder}/supervisord.log\n"
+            "logfile_maxbytes=5MB\nlogfile_backups=1\n"
+            f"pidfile={run}/supervisord.pid\n"
+            f"childlogdir={folder}\n"
+            f"directory={folder}\n"
+            "umask=077\nnocleanup=true\n"
+            "[unix_http_server]\n"
+            f"file={_escape(self._layout.supervisor_socket)}\nchmod=0600\n"
+            "[rpcinterface:supervisor]\n"
+            "supervisor.rpcinterface_factory="
+            "supervisor.rpcinterface:make_main_rpcinterface\n"
+            "[include]\n"
+            f"files={folder}/conf.d/*.conf\n",
+        )
+
+    def _render(self, group: str, programs: Sequence[Program]) -> str:
+        names = ",".join(f"{group}.{program.name}" for program in programs)
+        parts = [f"[group:{group}]\nprograms={names}\n"]
+        for program in programs:
+            command = " ".join(shlex.quote(word) for word in program.argv)
+            parts.append(
+                f"[program:{group}.{program.name}]\n"
+                f"command={_escape(command)}\n"
+                "autostart=true\nautorestart=true\n"
+                # Supervisor waits n seconds before the n-th try, so this is slow, not stubborn.
+                "startsecs=1\nstartretries=100000\n"
+                "stopsignal=TERM\nstopwaitsecs=86400\nstopasgroup=true\nkillasgroup=true\n"
+                f"redirect_stderr=true\nstdout_logfile={_escape(program.log)}\n"
+                f"stdout_logfile_maxbytes={LOG_MAX_BYTES}\nstdout_logfile_backups=2\n"
+            )
+        return "".join(parts)
+
+    def _stop_group(self, rpc: Any, group: str, grace_s: float) -> None:
+        """Stop without waiting in supervisord, so that *grace_s* is ours to decide."""
+        try:
+            rpc.stopProcessGroup(group, False)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.BAD_NAME:
+                raise
+            return
+        deadline = time.monotonic() + grace_s
+        while pids := [i["pid"] for i in rpc.getAllProcessInfo() if i["group"] == group and i["pid"]]:
+            if time.monotonic() >= deadline:
+                for pid in pids:
+                    _kill_group(pid)
+            time.sleep(0.02)
+        wait_until(lambda: self._remove_group(rpc, group), timeout_s=10)
+
+    @staticmethod
+    def _remove_group(rpc: Any, group: str) -> bool:
+        try:
+            rpc.removeProcessGroup(group)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == Faults.STILL_RUNNING:
+                return False
+            if fault.faultCode != Faults.BAD_NAME:
+                raise
+        return True
+
+    @contextmanager
+    def _rpc(self) -> Iterator[Any]:
+        transport = SupervisorTransport(
+            None, None, serverurl=f"unix://{self._layout.supervisor_socket}"
+        )
+        proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        try:
+            yield proxy.supervisor
+        finally:
+            transport.close()
+
+
+def _escape(text: str | Path) -> str:
+    return str(text).replace("%", "%%")
+
+
+def _explain(info: Mapping[str, Any]) -> str:
+    """Say how a process ended, from Supervisor's own words."""
+    if info["spawnerr"] and info["statename"] in ("BACKOFF", "FATAL"):
+        status = f", exit status {info['exitstatus']}" if info["exitstatus"] else ""
+        return f"{info['spawnerr']}{status}"
+    if info["statename"] == "EXITED":
+        return f"exit status {info['exitstatus']}"
+    return str(info["description"])
+
+
+def _tail(path: Path, lines: int) -> tuple[list[str], int]:
+    """Return the last *lines* of a log and how far it was read; at most its last 256 KiB."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 256 * 1024))
+            found = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return [], 0
+    return found[-lines:] if lines else [], end
+
+
+def _read_on(path: Path, offset: int) -> tuple[list[str], int]:
+    """Return the whole lines after *offset*; begin anew when the log was rotated."""
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < offset:
+                offset = 0
+            file.seek(offset)
+            data = file.read(1 << 20)
+    except FileNotFoundError:
+        return [], 0
+    whole = data[: data.rfind(b"\n") + 1]
+    return whole.decode(errors="replace").splitlines(), offset + len(whole)
+
+
+def _clean_environment() -> dict[str, str]:
+    kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "USER", "LOGNAME")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

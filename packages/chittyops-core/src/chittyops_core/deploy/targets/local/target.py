@@ -1,0 +1,604 @@
+"""The local target: joins artifacts, the process manager and the edge."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+from attrs import define, field
+
+from chittyops_core._kit import files, process, wire
+from chittyops_core._kit.locks import FileLock
+from chittyops_core.deploy.targets.base import (
+    Address,
+    BuildInput,
+    Capability,
+    CommandResult,
+    LogLine,
+    Observed,
+    Target,
+)
+from chittyops_core.deploy.targets.local.builder import Artifacts
+from chittyops_core.deploy.targets.local.edge import SLOTS, Edge, Route
+from chittyops_core.deploy.targets.local.layout import Layout
+from chittyops_core.deploy.targets.local.look import Listener, look_at
+from chittyops_core.deploy.targets.local.manager import ProcessState, Program, RunState
+from chittyops_core.deploy.targets.local.supervisor import Supervisor
+from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
+from chittyops_core.model.health import Health, InstanceState, Verdict
+from chittyops_core.model.release import Release
+from chittyops_core.model.service import Service
+
+__all__ = ["LocalTarget", "SecretReader"]
+
+MARK = "CHITTYOPS_SUPERVISED"
+"""In the environment of every process of a home, with the home as value: how strays are found."""
+
+EDGE_GROUP = "edge"
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+
+
+class SecretReader(Protocol):
+    """What gives a secret's value by its name. Raises SecretError."""
+
+    def __call__(self, name: str) -> str: ...
+
+
+def interpreter() -> str:
+    """Say what builds without a wish of their own are made with, for the artifact's digest."""
+    return f"{platform.python_implementation()}-{platform.python_version()}-{platform.machine()}"
+
+
+@define
+class LocalTarget(Target):
+    """Releases on this machine.
+
+    Attributes:
+        layout: Where everything lies.
+        read_secret: Gives secrets their values.
+        report: Called with a line for each step.
+    """
+
+    kind = "local"
+    capabilities = frozenset({Capability.EXEC, Capability.WARM, Capability.STAGE_ROUTE})
+
+    layout: Layout
+    read_secret: SecretReader
+    report: Callable[[str], None]
+    edge: Edge = field(init=False)
+    manager: Supervisor = field(init=False)
+    _artifacts: Artifacts = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.edge = Edge(self.layout)
+        self.manager = Supervisor(self.layout, {MARK: str(self.layout.home)})
+        self._artifacts = Artifacts(self.layout, self.report)
+
+    # --- what is true ---
+
+    def observe(self, service: Service) -> Observed:
+        prefix = f"{service.slug}."
+        running = {
+            group.removeprefix(prefix)
+            for group, programs in self.manager.list().items()
+            if group.startswith(prefix) and any(p.pid for p in programs.values())
+        }
+        known = set(self._release_ids(service))
+        present = {
+            release
+            for release in known
+            if self._artifacts.is_complete(self.release(service, release).artifact)
+        }
+        return Observed(
+            self._pointed(service, staged=False), frozenset(running & known), frozenset(present)
+        )
+
+    def release(self, service: Service, release_id: str) -> Release:
+        try:
+            text = (self.layout.release(service, release_id) / "release.json").read_text()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(
+                f"{service} has no release {release_id}",
+                remedy="`chittyops releases` lists those that are kept.",
+            ) from None
+        return wire.from_wire(Release, json.loads(text))
+
+    def probe(self, service: Service, release_id: str) -> Health:
+        release = self.release(service, release_id)
+        states = self.manager.list().get(self._group(service, release_id), {})
+        return Health(
+            tuple(
+                self._look(release, name, index, states.get(f"{name}.{index}"))
+                for name, process_ in release.config.processes.items()
+                for index in range(process_.instances)
+            )
+        )
+
+    def in_flight(self, service: Service, release_id: str) -> int | None:
+        total = 0
+        for listener in self._listeners(service, release_id):
+            count = (
+                process.tcp_connections(listener.port)
+                if listener.port
+                else process.unix_connections(listener.path)
+            )
+            if count is None:
+                return None
+            total += count
+        return total
+
+    def has_sqlite(self, service: Service) -> bool:
+        state = self.layout.state(service)
+        for folder, _, names in os.walk(state):
+            for name in names:
+                try:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        # sqlite.org/fileformat2.html 1.3.1
+                        if file.read(16) == b"SQLite format 3\0":
+                            return True
+                except OSError:
+                    continue
+        return False
+
+    def address(self, service: Service, *, staged: bool = False) -> Address:
+        release_id = self._pointed(service, staged=staged)
+        if release_id is None:
+            raise NotFoundError(f"{service} has no {'staged' if staged else 'serving'} release")
+        policy = self.release(service, release_id).config.edge
+        ports = self.edge.ports
+        host = service.stage_host if staged else service.local_host
+        port = ports.https if policy.tls else ports.http
+        scheme = "https" if policy.tls else "http"
+        shown = "" if port == (443 if policy.tls else 80) else f":{port}"
+        return Address(
+            url=f"{scheme}://{host}{shown}",
+            connect=f"127.0.0.1:{port}",
+            host=host,
+            tls=policy.tls,
+            ca_file=str(self.layout.root_certificate) if policy.tls else None,
+            plain_connect=f"127.0.0.1:{ports.http}",
+        )
+
+    # --- verbs ---
+
+    def build(self, release: Release, source: BuildInput | None) -> None:
+        folder = self.layout.release(release.service, release.id)
+        # First the name of the artifact, so that no prune takes it away while it is made.
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.write_durably(folder / "release.json", json.dumps(wire.to_wire(release), indent=1))
+        self.report("release recorded")
+        if source is not None:
+            self._artifacts.make(release.artifact, source)
+        elif not self._artifacts.is_complete(release.artifact):
+            raise BuildError(
+                f"the artifact of release {release.id} is gone, so it cannot serve again",
+                remedy="Deploy its source anew.",
+            )
+
+    def stage(self, service: Service, release_id: str) -> None:
+        release = self.release(service, release_id)
+        state = files.ensure_private_dir(self.layout.state(service))
+        files.ensure_private_dir(self.layout.logs(service))
+        files.ensure_private_dir(self.layout.sockets(service))
+        if self._group(service, release_id) not in self.manager.list():
+            self._write_upstreams(release)
+        self._write_launch_files(release, state)
+        if self._pointed(service, staged=False) != release_id:
+            files.replace_symlink(
+                self.layout.pointer(service, staged=True), f"releases/{release_id}/upstreams"
+            )
+        self.report("launch files written")
+        self.start_host()
+        self.manager.start(self._group(service, release_id), self._programs(release))
+        self.report("processes started")
+        self._sync_edge()
+
+    def serve(self, service: Service, release_id: str) -> None:
+        upstreams = self.layout.release(service, release_id) / "upstreams"
+        # An empty or missing slot would be a 502 at every request.
+        for slot in range(SLOTS):
+            if not (upstreams / str(slot)).read_text().strip():
+                raise HostError(f"slot {slot} of release {release_id} is empty")
+        files.replace_symlink(
+            self.layout.pointer(service, staged=False), f"releases/{release_id}/upstreams"
+        )
+        self.report("pointer renamed")
+        self.layout.pointer(service, staged=True).unlink(missing_ok=True)
+        # Only what follows from the release's own policy; the switch itself needs no load.
+        self._sync_edge()
+
+    def retire(self, service: Service, release_id: str, *, grace_s: float) -> None:
+        if self._pointed(service, staged=False) == release_id:
+            raise RefusedError(f"release {release_id} of {service} serves and cannot be retired")
+        self.manager.stop(self._group(service, release_id), grace_s=grace_s)
+        self.report("processes stopped")
+        if self._pointed(service, staged=True) == release_id:
+            self.layout.pointer(service, staged=True).unlink(missing_ok=True)
+        self._remove_run_files(service, release_id)
+
+    def stop(self, service: Service, *, grace_s: float) -> None:
+        serving = self._pointed(service, staged=False)
+        if serving is not None:
+            self.manager.stop(self._group(service, serving), grace_s=grace_s)
+
+    def prune(self, service: Service, keep: frozenset[str]) -> frozenset[str]:
+        observed = self.observe(service)
+        deleted = set(self._release_ids(service)) - keep - observed.running - {observed.serving}
+        for release_id in deleted:
+            for path in self.layout.logs(service).glob(f"{release_id}.*"):
+                path.unlink(missing_ok=True)
+            files.remove_tree(self.layout.release(service, release_id))
+        self._artifacts.prune(
+            release.artifact for other in self.services() for release in self._releases(other)
+        )
+        return frozenset(deleted)
+
+    def remove(self, service: Service) -> None:
+        for group in self.manager.list():
+            if group.startswith(f"{service.slug}."):
+                self.manager.stop(group, grace_s=10)
+        for staged in (False, True):
+            self.layout.pointer(service, staged=staged).unlink(missing_ok=True)
+        self._sync_edge()
+        folder = self.layout.service(service)
+        for path in folder.iterdir() if folder.exists() else ():
+            if path.name != "state" or not any(path.iterdir()):
+                files.remove_tree(path)
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+        files.remove_tree(self.layout.sockets(service))
+        self._artifacts.prune(
+            release.artifact for other in self.services() for release in self._releases(other)
+        )
+
+    def run(
+        self, service: Service, release_id: str, command: str, *, timeout_s: float
+    ) -> CommandResult:
+        argv, env = self.exec_argv(service, release_id, ["/bin/sh", "-c", command])
+        with subprocess.Popen(
+            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+        ) as running:  # fmt: skip
+            try:
+                output, _ = running.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(running.pid, 9)
+                output, _ = running.communicate()
+                output += f"\nstopped: it took longer than {timeout_s:g} s"
+            except BaseException:
+                os.killpg(running.pid, 9)
+                raise
+        return CommandResult(running.returncode, tuple(output.splitlines()[-20:]))
+
+    def exec_argv(
+        self, service: Service, release_id: str, argv: Sequence[str]
+    ) -> tuple[list[str], Mapping[str, str]]:
+        release = self.release(service, release_id)
+        state = files.ensure_private_dir(self.layout.state(service))
+        folder = files.ensure_private_dir(self.layout.sockets(service))
+        launch = folder / f"exec-{secrets.token_hex(4)}.json"
+        environment = self._environment(release, state)
+        self._write_launch(launch, release, list(argv), environment, once=True)
+        return self._launch_argv(launch), {"PATH": environment["PATH"]}
+
+    def logs(
+        self, service: Service, release_id: str, *, lines: int, follow: bool
+    ) -> Iterator[LogLine | None]:
+        programs = self._programs(self.release(service, release_id))
+        group = self._group(service, release_id)
+        return self.manager.logs(group, programs, lines=lines, follow=follow)
+
+    # --- the host's own processes ---
+
+    def services(self) -> list[Service]:
+        """Return every service that has something on this target, sorted."""
+        names = (p.name for p in self.layout.services.iterdir() if not p.name.startswith("."))
+        return sorted(Service.from_slug(name) for name in names)
+
+    def start_host(self) -> bool:
+        """Start supervisord and Caddy unless they run; what served before serves again.
+
+        Raises:
+            PortInUseError: Another program listens where the edge should.
+        """
+        if self.manager.pid is not None and self.edge.is_running:
+            return False
+        with FileLock(self.layout.locks / "host.lock").acquire("host start", wait=_pause):
+            strays = list(process.find_marked({MARK: str(self.layout.home)}))
+            is_new = self.manager.pid is None
+            if not is_new:
+                strays = []
+            if not self.edge.is_running and not strays:
+                self.edge.require_ports(self._routes())
+            self.edge.save_ports(self.edge.ports)
+            self.manager.start_daemon()
+            if is_new:
+                self._restore()
+            self._start_edge()
+            # Orphans of a supervisord that was killed went on serving; now they have successors.
+            self._reap(strays)
+        return True
+
+    def stop_host(self, *, grace_s: float) -> None:
+        """Stop every process of this home; pointers, releases and state stay."""
+        self.manager.stop_daemon(grace_s=grace_s)
+        self._reap(process.find_marked({MARK: str(self.layout.home)}))
+        for name in ("edge.sock", "supervisor.sock", "supervisord.pid", "edge.json"):
+            (self.layout.run / name).unlink(missing_ok=True)
+        for service in self.services():
+            files.remove_tree(self.layout.sockets(service))
+
+    def erase(self) -> None:
+        """Stop everything and delete all but the journal and the state directories."""
+        for service in self.services():
+            self.remove(service)
+        self.stop_host(grace_s=5)
+        layout = self.layout
+        for path in (
+            layout.artifacts, layout.secrets, layout.edge, layout.supervisor, layout.locks,
+            layout.run, layout.settings,
+        ):  # fmt: skip
+            files.remove_tree(path)
+        if layout.services.exists() and not any(layout.services.iterdir()):
+            layout.services.rmdir()
+
+    def _restore(self) -> None:
+        for service in self.services():
+            serving = self._pointed(service, staged=False)
+            if serving is None:
+                continue
+            release = self.release(service, serving)
+            files.ensure_private_dir(self.layout.sockets(service))
+            self._write_upstreams(release)
+            self._write_launch_files(release, files.ensure_private_dir(self.layout.state(service)))
+            self.manager.start(self._group(service, serving), self._programs(release))
+
+    def _start_edge(self) -> None:
+        self.edge.sync(self._routes())
+        launch = self.layout.run / "edge.json"
+        text = json.dumps(
+            {
+                "argv": [self.edge.caddy(), "run", "--config", str(self.edge.config_file)],
+                "cwd": str(self.layout.edge),
+                "env": {
+                    "PATH": os.defpath,
+                    "HOME": str(self.layout.edge),
+                    MARK: str(self.layout.home),
+                },
+                "socket": str(self.layout.admin_socket),
+                "memory": None,
+                "once": False,
+            }
+        )
+        files.write_durably(launch, text)
+        log_file = self.layout.edge / "output.log"
+        program = Program("caddy", self._launch_argv(launch), log_file)
+        self.manager.start(EDGE_GROUP, [program])
+        if not self.edge.wait_running(20):
+            tail = log_file.read_text(errors="replace")[-1500:] if log_file.exists() else ""
+            raise HostError(
+                "Caddy does not start",
+                remedy=f"Its log: {log_file}",
+                detail=tuple(tail.splitlines()[-8:]),
+            )
+
+    def _reap(self, strays: Iterator[psutil.Process] | list[psutil.Process]) -> None:
+        count = process.end_processes(strays, grace_s=10)
+        if count:
+            self.report(f"{count} stray processes ended")
+
+    # --- pieces ---
+
+    def _group(self, service: Service, release_id: str) -> str:
+        return f"{service.slug}.{release_id}"
+
+    def _release_ids(self, service: Service) -> list[str]:
+        folder = self.layout.releases(service)
+        if not folder.exists():
+            return []
+        return sorted(p.name for p in folder.iterdir() if (p / "release.json").exists())
+
+    def _releases(self, service: Service) -> Iterator[Release]:
+        for release_id in self._release_ids(service):
+            try:
+                yield self.release(service, release_id)
+            except NotFoundError:
+                continue  # Pruned meanwhile by a deploy of that service.
+
+    def _pointed(self, service: Service, *, staged: bool) -> str | None:
+        try:
+            return Path(os.readlink(self.layout.pointer(service, staged=staged))).parent.name
+        except FileNotFoundError:
+            return None
+
+    def _programs(self, release: Release) -> list[Program]:
+        logs, folder = self.layout.logs(release.service), self.layout.sockets(release.service)
+        return [
+            Program(
+                f"{name}.{index}",
+                self._launch_argv(folder / f"{release.id[:8]}-{name}-{index}.json"),
+                logs / f"{release.id}.{name}.{index}.log",
+            )
+            for name, process_ in release.config.processes.items()
+            for index in range(process_.instances)
+        ]
+
+    @staticmethod
+    def _launch_argv(launch: Path) -> list[str]:
+        return [sys.executable, "-I", "-S", str(LAUNCHER), str(launch)]
+
+    def _listeners(self, service: Service, release_id: str) -> list[Listener]:
+        """Return where each web instance listens, from the upstreams that the edge reads."""
+        instances = self.release(service, release_id).config.processes["web"].instances
+        folder = self.layout.release(service, release_id) / "upstreams"
+        try:
+            return [Listener.parse((folder / str(i)).read_text()) for i in range(instances)]
+        except FileNotFoundError:
+            return []
+
+    def _write_upstreams(self, release: Release) -> None:
+        web = release.config.processes["web"]
+        if "SOCKET" in web.command:
+            dials = [
+                f"unix/{self.layout.socket(release.service, release.id, index)}"
+                for index in range(web.instances)
+            ]
+        else:
+            dials = [f"127.0.0.1:{_free_port()}" for _ in range(web.instances)]
+        folder = self.layout.release(release.service, release.id) / "upstreams"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        for slot in range(SLOTS):
+            files.write_durably(folder / str(slot), dials[slot % len(dials)] + "\n")
+
+    def _write_launch_files(self, release: Release, state: Path) -> None:
+        folder = self.layout.sockets(release.service)
+        listeners = self._listeners(release.service, release.id)
+        for name, process_ in release.config.processes.items():
+            for index in range(process_.instances):
+                environment = self._environment(release, state)
+                environment[MARK] = str(self.layout.home)
+                path = None
+                if name == "web":
+                    listener = listeners[index]
+                    path = listener.path or None
+                    environment["SOCKET" if path else "PORT"] = path or str(listener.port)
+                self._write_launch(
+                    folder / f"{release.id[:8]}-{name}-{index}.json",
+                    release,
+                    ["/bin/sh", "-c", process_.command],
+                    environment,
+                    socket_path=path,
+                    memory=process_.memory,
+                )
+
+    def _write_launch(
+        self,
+        path: Path,
+        release: Release,
+        argv: list[str],
+        environment: dict[str, str],
+        *,
+        socket_path: str | None = None,
+        memory: int | None = None,
+        once: bool = False,
+    ) -> None:
+        launch = {
+            "argv": argv,
+            "cwd": str(self.layout.artifact(release.artifact) / "app"),
+            "env": environment,
+            "socket": socket_path,
+            "memory": memory,
+            "once": once,
+        }
+        files.write_durably(path, json.dumps(launch))
+
+    def _environment(self, release: Release, state: Path) -> dict[str, str]:
+        artifact = self.layout.artifact(release.artifact)
+        service = release.service
+        path = os.pathsep.join([str(artifact / "venv" / "bin"), *_SYSTEM_PATH])
+        environment = {
+            "PATH": path,
+            "HOME": str(state),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "VIRTUAL_ENV": str(artifact / "venv"),
+            "PYTHONUNBUFFERED": "1",
+            "STATE_DIR": str(state),
+            "CHITTYOPS_APP": service.app,
+            "CHITTYOPS_ENVIRONMENT": service.environment,
+            "CHITTYOPS_RELEASE": release.id,
+        }
+        if service.client:
+            environment["CHITTYOPS_CLIENT"] = service.client
+        for name, variable in release.config.variables.items():
+            if variable.secret is None:
+                environment[name] = variable.value or ""
+                continue
+            value = self.read_secret(variable.secret.name)
+            if variable.secret.as_file:
+                environment[name] = str(self._write_secret_file(release, name, value))
+            else:
+                environment[name] = value
+        return environment
+
+    def _write_secret_file(self, release: Release, name: str, value: str) -> Path:
+        folder = files.ensure_private_dir(self.layout.sockets(release.service))
+        path = folder / f"{release.id[:8]}-secret-{name}"
+        files.write_durably(path, value)
+        return path
+
+    def _remove_run_files(self, service: Service, release_id: str) -> None:
+        for path in self.layout.sockets(service).glob(f"{release_id[:8]}-*"):
+            path.unlink(missing_ok=True)
+
+    def _look(
+        self, release: Release, name: str, index: int, state: ProcessState | None
+    ) -> InstanceState:
+        instance = f"{name}.{index}"
+        if state is None or state.state is RunState.STOPPED:
+            return InstanceState(instance, Verdict.GONE, explanation="it does not run")
+        if state.state is RunState.DEAD:
+            return InstanceState(instance, Verdict.DEAD, explanation=state.explanation)
+        if name != "web":
+            return InstanceState(instance, Verdict.HEALTHY, state.pid, "it runs")
+        listener = self._listeners(release.service, release.id)[index]
+        return look_at(instance, state.pid, listener, release)
+
+    def _routes(self) -> list[Route]:
+        """Return the edge's routes: what the pointers and the releases behind them say."""
+        routes = []
+        for service in self.services():
+            live = self._pointed(service, staged=False)
+            stage = self._pointed(service, staged=True) or live
+            if stage is None:
+                continue
+            policy = self.release(service, live or stage).config.edge
+            stage_policy = self.release(service, stage).config.edge
+            routes.append(
+                Route(
+                    (service.local_host, *policy.hosts),
+                    self.layout.pointer(service, staged=False),
+                    policy,
+                )
+            )
+            routes.append(
+                Route(
+                    (service.stage_host,),
+                    self.layout.pointer(service, staged=True),
+                    stage_policy,
+                    upstream_host=(*stage_policy.hosts, service.local_host)[0],
+                    is_stage=True,
+                )
+            )
+        return routes
+
+    def _sync_edge(self) -> None:
+        routes = self._routes()
+        if self.edge.sync(routes):
+            self.report("edge loaded")
+        if any(route.policy.tls for route in routes):
+            self.edge.wait_certificate()
+
+
+_SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _pause(_: object) -> None:
+    time.sleep(0.05)

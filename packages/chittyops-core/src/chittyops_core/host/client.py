@@ -1,0 +1,227 @@
+"""The caller's end: starts the host runtime and asks it for steps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from chittyops_core._kit import wire
+from chittyops_core.deploy.engine import Event
+from chittyops_core.deploy.journal import Entry
+from chittyops_core.deploy.plan import Plan, ServiceView
+from chittyops_core.deploy.targets.base import Address
+from chittyops_core.errors import ChittyOpsError, HostDiedError
+from chittyops_core.host import protocol
+from chittyops_core.host.home import default_home
+from chittyops_core.host.protocol import Deployment, Staged, StatusReport
+from chittyops_core.host.runtime import ensure_runtime, erase_runtimes
+from chittyops_core.model.release import GateReceipt, Release
+from chittyops_core.model.service import Service
+
+__all__ = ["HostClient"]
+
+
+class HostClient:
+    """One conversation with one host.
+
+    A context manager: leaving it ends the conversation, and the host settles an attempt that
+    was left unfinished. Every method raises the ChittyOpsError that the host raised, and
+    HostDiedError when it is gone.
+    """
+
+    def __init__(
+        self, home: Path | None = None, on_event: Callable[[Event], None] | None = None
+    ) -> None:
+        self.home = home or default_home()
+        self._on_event = on_event or (lambda event: None)
+        self._process: subprocess.Popen[str] | None = None
+        self._last = 0
+
+    def __enter__(self) -> Self:
+        python = ensure_runtime(self.home)
+        self._process = subprocess.Popen(
+            [str(python), "-I", "-m", "chittyops_core.host", str(self.home)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+            # Of its own session: Ctrl-C in a terminal reaches the caller, who decides.
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+        self.call("hello", version=protocol.VERSION)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end(wait=True)
+
+    @property
+    def pid(self) -> int:
+        """The host process's id."""
+        return self._running.pid
+
+    def call(self, step: str, **params: Any) -> Any:
+        """Ask for one step; return its result. Events go to `on_event` meanwhile."""
+        self._last += 1
+        self._write({"id": self._last, "step": step, "params": params})
+        answer = self._read_answer()
+        if "error" in answer:
+            raise ChittyOpsError.from_wire(answer["error"])
+        return answer.get("result")
+
+    def interrupt(self) -> None:
+        """Tell the host to end the step under way, and wait until what it did is undone."""
+        with suppress(HostDiedError):
+            self._write({"cancel": True})
+        self._end(wait=True)
+
+    def leave(self) -> None:
+        """End the conversation without waiting; the host finishes what has served."""
+        self._end(wait=False)
+
+    # --- steps, typed ---
+
+    def observe(self, service: Service) -> ServiceView:
+        return wire.from_wire(ServiceView, self.call("observe", service=wire.to_wire(service)))
+
+    def release(self, service: Service, release: str) -> Release:
+        answer = self.call("release", service=wire.to_wire(service), release=release)
+        return wire.from_wire(Release, answer)
+
+    def build(self, plan: Plan, *, wait: bool) -> str:
+        return str(self.call("build", plan=wire.to_wire(plan), wait=wait))
+
+    def stage(self) -> Staged:
+        return wire.from_wire(Staged, self.call("stage"))
+
+    def serve(self, receipt: GateReceipt | None) -> Address:
+        answer = self.call("serve", receipt=wire.to_wire(receipt) if receipt else None)
+        return wire.from_wire(Address, answer)
+
+    def finish(self) -> Deployment:
+        return wire.from_wire(Deployment, self.call("finish"))
+
+    def undo(self, why: str) -> None:
+        self.call("undo", why=why)
+
+    def status(self) -> StatusReport:
+        return wire.from_wire(StatusReport, self.call("status"))
+
+    def address(self, service: Service) -> Address:
+        return wire.from_wire(Address, self.call("address", service=wire.to_wire(service)))
+
+    def history(self, service: Service, *, limit: int = 20) -> list[Entry]:
+        answer = self.call("history", service=wire.to_wire(service), limit=limit)
+        return wire.from_wire(list[Entry], answer)
+
+    def logs(self, service: Service, *, release: str | None, lines: int, follow: bool) -> None:
+        """Send log lines to `on_event`, each as the text of an event."""
+        self.call(
+            "logs", service=wire.to_wire(service), release=release, lines=lines, follow=follow
+        )
+
+    def recover(self, service: Service | None) -> dict[str, list[str]]:
+        answer = self.call("recover", service=wire.to_wire(service) if service else None)
+        return dict(answer)
+
+    def remove(self, service: Service) -> None:
+        self.call("remove", service=wire.to_wire(service))
+
+    def erase(self) -> None:
+        """Leave nothing of the host but the journal and the state directories."""
+        self.call("erase")
+        self._end(wait=True)
+        erase_runtimes(self.home)
+
+    def exec_argv(self, service: Service, argv: list[str]) -> tuple[list[str], dict[str, str]]:
+        answer = self.call("exec", service=wire.to_wire(service), argv=argv)
+        return answer["argv"], answer["env"]
+
+    def settings(
+        self, service: Service, changes: Mapping[str, str | None] | None = None
+    ) -> dict[str, str]:
+        answer = self.call(
+            "settings", service=wire.to_wire(service), changes=dict(changes or {})
+        )
+        return dict(answer)
+
+    def secrets(self) -> dict[str, str]:
+        """Return name -> when it was set."""
+        return dict(self.call("secrets"))
+
+    def set_secret(self, name: str, value: str) -> None:
+        self.call("secret_set", name=name, value=value)
+
+    def unset_secret(self, name: str) -> None:
+        self.call("secret_unset", name=name)
+
+    def start_host(
+        self,
+        *,
+        http: int | None = None,
+        https: int | None = None,
+        bind: tuple[str, ...] = (),
+    ) -> StatusReport:
+        answer = self.call("host_start", http=http, https=https, bind=list(bind))
+        return wire.from_wire(StatusReport, answer)
+
+    def stop_host(self, *, grace_s: float = 10) -> None:
+        self.call("host_stop", grace_s=grace_s)
+
+    # --- the pipe ---
+
+    @property
+    def _running(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "use it as a context manager"
+        return self._process
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        pipe = self._running.stdin
+        assert pipe is not None
+        try:
+            pipe.write(json.dumps(message) + "\n")
+            pipe.flush()
+        except (BrokenPipeError, ValueError):
+            raise self._died() from None
+
+    def _read_answer(self) -> dict[str, Any]:
+        pipe = self._running.stdout
+        assert pipe is not None
+        for line in pipe:
+            message: dict[str, Any] = json.loads(line)
+            if "event" in message:
+                self._on_event(wire.from_wire(Event, message["event"]))
+            elif message.get("id") == self._last:
+                return message
+        raise self._died()
+
+    def _died(self) -> HostDiedError:
+        status = self._running.wait()
+        how = signal.Signals(-status).name if status < 0 else f"status {status}"
+        return HostDiedError(
+            f"the host process ended in the middle of a step ({how})",
+            remedy="`chittyops recover` settles what it left; so does the next command.",
+        )
+
+    def _end(self, *, wait: bool) -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        try:
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        if wait:
+            # Drain what it still says, so that it never blocks on a full pipe.
+            assert process.stdout is not None
+            with process.stdout:
+                for _ in process.stdout:
+                    pass
+            process.wait()

@@ -1,0 +1,200 @@
+"""The host runtime: an environment of its own, made from what the caller has installed.
+
+    CHITTYOPS_HOME/runtime/VERSION-DIGEST/      bin/python, bin/caddy, bin/uv, lib/...
+
+Supervisord, Caddy, the launcher and the engine run from here, so that deleting or upgrading the
+caller's environment changes nothing that runs. It is a virtual environment of the same base
+interpreter, filled with the very files that the caller's installer recorded (RECORD, PyPA
+"Recording installed projects"), each checked against its recorded digest: no network, no
+resolver, exactly the versions that the caller has. An editable install has no such record of
+its code; its package folder is copied instead and its digest is part of the name.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from chittyops_core._kit import files
+from chittyops_core._kit.locks import FileLock
+from chittyops_core.errors import HostError
+
+__all__ = ["erase_runtimes", "ensure_runtime"]
+
+CORE = "chittyops-core"
+EXTRA = "local"
+
+
+def ensure_runtime(home: Path) -> Path:
+    """Return the python of this caller's host runtime, made first where it is not there yet.
+
+    Raises:
+        HostError: The `local` extra is not installed, or the folder cannot be written.
+    """
+    found = _closure()
+    name = f"{metadata.version(CORE)}-{_digest(found)}"
+    folder = home / "runtime" / name
+    python = folder / "bin" / "python"
+    if python.exists():
+        return python
+    try:
+        files.ensure_private_dir(home)
+        files.ensure_private_dir(folder.parent)
+        with FileLock(home / "runtime" / ".lock").acquire("runtime", wait=_pause):
+            if not python.exists():
+                _make(folder, found)
+    except OSError as error:
+        raise HostError(
+            f"cannot make the host runtime {folder}: {error.strerror or error}",
+            remedy="Set CHITTYOPS_HOME to a folder of yours, on a disk with 300 MB free.",
+        ) from error
+    return python
+
+
+def erase_runtimes(home: Path) -> None:
+    """Delete every runtime; nothing may run from them any more."""
+    files.remove_tree(home / "runtime")
+
+
+def _make(folder: Path, found: list[metadata.Distribution]) -> None:
+    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Links to the base interpreter, never to the caller's environment.
+        venv.EnvBuilder(symlinks=True, with_pip=False).create(temp)
+        packages = next((temp / "lib").glob("python*/site-packages"))
+        for distribution in found:
+            _copy_distribution(distribution, packages, temp / "bin")
+        temp.rename(folder)
+    except BaseException:
+        shutil.rmtree(temp, ignore_errors=True)
+        raise
+    files.sync_dir(folder.parent)
+
+
+# --- what to take ------------------------------------------------------------------------------
+
+
+def _closure() -> list[metadata.Distribution]:
+    """Return the core and all that it, with the `local` extra, requires; sorted by name."""
+    found: dict[str, metadata.Distribution] = {}
+    wanted = [CORE]
+    while wanted:
+        name = _normal(wanted.pop())
+        if name in found:
+            continue
+        try:
+            found[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            if name in _required_of_local():
+                raise HostError(
+                    f"{name}, which the local target needs, is not installed",
+                    remedy="pip install 'chittyops-core[local]'",
+                ) from None
+            continue  # Its marker leaves it out on this platform or interpreter.
+        extra = EXTRA if name == CORE else None
+        wanted += _requirements(found[name], extra)
+    return [found[name] for name in sorted(found)]
+
+
+def _required_of_local() -> set[str]:
+    return {_normal(name) for name in _requirements(metadata.distribution(CORE), EXTRA)}
+
+
+def _requirements(distribution: metadata.Distribution, extra: str | None) -> Iterator[str]:
+    """Yield the names that *distribution* requires (PEP 508), with *extra* or without any."""
+    for line in distribution.requires or ():
+        requirement, _, marker = line.partition(";")
+        asked = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
+        if asked and asked[1] != extra:
+            continue
+        name = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+        assert name is not None
+        yield name[0]
+
+
+def _normal(name: str) -> str:
+    """Normalise a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _digest(found: list[metadata.Distribution]) -> str:
+    total = hashlib.sha256(os.fsencode(os.path.realpath(sys._base_executable)))  # type: ignore[attr-defined]
+    for distribution in found:
+        total.update(f"{distribution.name}=={distribution.version}\n".encode())
+        total.update((distribution.read_text("RECORD") or "").encode())
+        if source := _editable_source(distribution):
+            listed = list(files.walk_tree(source, _is_cache))
+            total.update(files.digest_tree(source, listed).encode())
+    return total.hexdigest()[:12]
+
+
+def _editable_source(distribution: metadata.Distribution) -> Path | None:
+    """Return the package folder of an editable install (PEP 610), None for a usual one."""
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if not origin.get("dir_info", {}).get("editable"):
+        return None
+    name = distribution.name.replace("-", "_")
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise HostError(f"the editable install of {distribution.name} is broken: no {name}")
+    return Path(spec.origin).parent
+
+
+def _is_cache(relative: str, _: bool) -> bool:
+    return relative.rsplit("/", 1)[-1] == "__pycache__" or relative.endswith(".pyc")
+
+
+# --- how it is taken ---------------------------------------------------------------------------
+
+
+def _copy_distribution(distribution: metadata.Distribution, packages: Path, bin_: Path) -> None:
+    if source := _editable_source(distribution):
+        files.copy_tree(source, list(files.walk_tree(source, _is_cache)), packages / source.name)
+    for entry in distribution.files or ():
+        relative = entry.as_posix()
+        if _is_cache(relative, False) or entry.suffix == ".pth":
+            continue
+        if relative.startswith("../"):
+            # Of scripts, only binaries: the others begin with the caller's interpreter.
+            target = bin_ / entry.name
+            if entry.parent.name != "bin" or _has_shebang(Path(str(entry.locate()))):
+                continue
+        else:
+            target = packages / relative
+        _copy_checked(Path(str(entry.locate())), target, entry.hash)
+
+
+def _has_shebang(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"#!"
+
+
+def _copy_checked(source: Path, target: Path, recorded: metadata.FileHash | None) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+    if recorded is None:
+        return
+    with target.open("rb") as file:
+        actual = hashlib.file_digest(file, recorded.mode).digest()
+    if base64.urlsafe_b64encode(actual).rstrip(b"=").decode() != recorded.value:
+        raise HostError(
+            f"{source} is not what was installed: its digest differs from the recorded one",
+            remedy="Install the package anew (pip install --force-reinstall).",
+        )
+
+
+def _pause(_: object) -> None:
+    time.sleep(0.1)

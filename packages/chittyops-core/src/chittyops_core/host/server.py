@@ -1,0 +1,484 @@
+"""The host's end: reads steps from stdin, carries them out, answers on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from attrs import evolve
+
+from chittyops_core._kit import files, logs, wire
+from chittyops_core._kit.clock import SystemClock
+from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
+from chittyops_core.deploy.journal import Journal
+from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
+from chittyops_core.deploy.targets.local import Layout, LocalTarget, Ports
+from chittyops_core.deploy.targets.local.target import interpreter
+from chittyops_core.errors import (
+    ChittyOpsError,
+    DeployInterruptedError,
+    HostError,
+    NotFoundError,
+    ProtocolError,
+)
+from chittyops_core.host import protocol
+from chittyops_core.model.health import Verdict
+from chittyops_core.model.release import GateReceipt, Release
+from chittyops_core.model.service import Service
+from chittyops_core.secrets import SecretStore
+
+__all__ = ["Host", "Server", "main"]
+
+T = TypeVar("T")
+
+
+class Host:
+    """One home and all that can be done on it; each public method is a step.
+
+    Parameters and results are wire values; `Server` calls methods by their names.
+    """
+
+    def __init__(self, home: Path, notify: Callable[[Event], None]) -> None:
+        self._notify = notify
+        self._layout = Layout.create(home)
+        self._clock = SystemClock()
+        self._journal = Journal(self._layout.journal, self._clock)
+        self._secrets = SecretStore(self._layout.secrets)
+        self._target = LocalTarget(
+            self._layout,
+            self._secrets.get,
+            lambda text: notify(Event(EventKind.STEP, text)),
+        )
+        self._engine = DeployLite(
+            self._target, self._journal, self._layout.locks, self._clock, notify
+        )
+        self._attempt: Attempt | None = None
+        self._stack = ExitStack()
+
+    def close(self) -> None:
+        """Settle an attempt that nobody carries on, and close the journal."""
+        self.drop_attempt(None)
+        self._journal.close()
+
+    @property
+    def has_served(self) -> bool:
+        """Whether the attempt under way is past its commit point."""
+        attempt = self._attempt
+        if attempt is None:
+            return False
+        serving = self._target.observe(attempt.plan.service).serving
+        return serving == attempt.release.id != attempt.plan.base
+
+    def drop_attempt(self, why: BaseException | None) -> None:
+        """End the attempt by the rule of recovery: undo it, or finish it when it served."""
+        stack, self._stack, self._attempt = self._stack, ExitStack(), None
+        if why is None:
+            stack.close()
+        else:
+            with suppress(type(why)):
+                stack.__exit__(type(why), why, why.__traceback__)
+
+    # --- a deploy, step by step ---
+
+    def step_observe(self, *, service: Any) -> Any:
+        return wire.to_wire(self._view(_service(service)))
+
+    def step_release(self, *, service: Any, release: str) -> Any:
+        """Return a kept release by its id or the beginning of it."""
+        which = _service(service)
+        known = [row["id"] for row in self._journal.releases(which)]
+        found = [known_id for known_id in known if known_id.startswith(release)]
+        if len(found) > 1:
+            raise NotFoundError(f"{release} could be {', '.join(found)}", remedy="Give more of it.")
+        return wire.to_wire(self._target.release(which, found[0] if found else release))
+
+    def step_build(self, *, plan: Any, wait: bool) -> Any:
+        agreed = wire.from_wire(Plan, plan)
+        agreed = evolve(agreed, config=self._with_secrets(agreed))
+        attempt = self._stack.enter_context(self._engine.attempt(agreed, wait=wait))
+        self._attempt = attempt
+        attempt.build()
+        return attempt.release.id
+
+    def step_stage(self) -> Any:
+        attempt = self._current()
+        attempt.stage()
+        service = attempt.plan.service
+        is_serving = attempt.release.id == attempt.plan.base
+        staged = protocol.Staged(
+            service,
+            attempt.release.id,
+            self._target.address(service, staged=not is_serving),
+            self._target.probe(service, attempt.release.id).instances,
+        )
+        return wire.to_wire(staged)
+
+    def step_serve(self, *, receipt: Any) -> Any:
+        attempt = self._current()
+        attempt.serve(wire.from_wire(GateReceipt, receipt) if receipt else None)
+        return wire.to_wire(self._target.address(attempt.plan.service))
+
+    def step_finish(self) -> Any:
+        attempt = self._current()
+        attempt.finish()
+        entry = attempt.entry
+        receipt = self._journal.receipt(entry.service, entry.release)
+        done = protocol.Deployment(
+            service=entry.service,
+            kind=attempt.plan.kind,
+            release=entry.release,
+            previous=entry.base,
+            outcome="served",
+            address=self._target.address(entry.service),
+            phases=entry.phases,
+            findings=receipt.findings if receipt else (),
+        )
+        self.drop_attempt(None)
+        return wire.to_wire(done)
+
+    def step_undo(self, *, why: str) -> None:
+        self.drop_attempt(DeployInterruptedError(why))
+
+    # --- reports ---
+
+    def step_status(self) -> Any:
+        report = protocol.StatusReport(
+            self._host_report(), tuple(self._report(s) for s in self._journal.services())
+        )
+        return wire.to_wire(report)
+
+    def step_address(self, *, service: Any) -> Any:
+        return wire.to_wire(self._target.address(_service(service)))
+
+    def step_history(self, *, service: Any, limit: int) -> Any:
+        return wire.to_wire(self._journal.history(_service(service), limit))
+
+    def step_logs(self, *, service: Any, release: str | None, lines: int, follow: bool) -> None:
+        """Send log lines as events until there are no more, or until cancelled."""
+        which = _service(service)
+        chosen = release or self._serving(which)
+        for line in self._target.logs(which, chosen, lines=lines, follow=follow):
+            if line is None:
+                self._clock.sleep(0.2)
+            else:
+                self._notify(Event(EventKind.STEP, f"{line.instance} | {line.text}"))
+
+    # --- changes ---
+
+    def step_recover(self, *, service: Any) -> Any:
+        """Settle what crashes left, for one service or all; return lines of what was done."""
+        chosen = [_service(service)] if service else self._journal.services()
+        done: dict[str, list[str]] = {}
+        if self._target.services() and self._target.start_host():
+            done["host"] = ["started what serves"]
+        for each in chosen:
+            settled = [
+                f"{entry.action} of {entry.release}" for entry in self._journal.unfinished(each)
+            ]
+            with self._engine.hold(each, "recover", wait=True):
+                done[each.slug] = settled
+        return done
+
+    def step_remove(self, *, service: Any) -> None:
+        which = _service(service)
+        if self._journal.kind_of(which) is None:
+            raise self._unknown(which)
+        self._engine.remove(which)
+
+    def step_erase(self) -> None:
+        """Take everything off the host but the journal and the state directories."""
+        for service in self._journal.services():
+            self._engine.remove(service)
+        self._target.erase()
+
+    def step_exec(self, *, service: Any, argv: list[str]) -> Any:
+        """Return what the caller has to run, with its own terminal, to be inside the release."""
+        which = _service(service)
+        command, env = self._target.exec_argv(which, self._serving(which), argv)
+        return {"argv": command, "env": dict(env)}
+
+    def step_settings(self, *, service: Any, changes: Mapping[str, str | None]) -> Any:
+        """Change variables of a service (None takes one away); return those it has."""
+        which = _service(service)
+        for name, value in changes.items():
+            self._journal.change_setting(which, name, value)
+        return self._journal.settings(which)
+
+    def step_secrets(self) -> Any:
+        return self._secrets.names()
+
+    def step_secret_set(self, *, name: str, value: str) -> None:
+        self._secrets.set(name, value)
+
+    def step_secret_unset(self, *, name: str) -> None:
+        self._secrets.unset(name)
+
+    def step_host_start(self, *, http: int | None, https: int | None, bind: list[str]) -> Any:
+        """Start what serves, as after a reboot; new ports need a stopped host."""
+        edge = self._target.edge
+        now = edge.ports
+        wanted = Ports(http or now.http, https or now.https, tuple(bind) or now.bind)
+        if wanted != now:
+            if self._target.manager.pid is not None:
+                raise HostError(
+                    "the edge listens already; its ports change only while it is stopped",
+                    remedy="`chittyops host stop`, then start with the new ports.",
+                )
+            edge.save_ports(wanted)
+        self._target.start_host()
+        for service in self._journal.services():
+            with self._engine.hold(service, "host start", wait=True):
+                pass
+        return self.step_status()
+
+    def step_host_stop(self, *, grace_s: float) -> None:
+        self._target.stop_host(grace_s=grace_s)
+
+    # --- pieces ---
+
+    def _current(self) -> Attempt:
+        if self._attempt is None:
+            raise ProtocolError("there is no deploy under way on this connection")
+        return self._attempt
+
+    def _serving(self, service: Service) -> str:
+        serving = self._target.observe(service).serving
+        if serving is None:
+            raise self._unknown(service)
+        return serving
+
+    def _unknown(self, service: Service) -> NotFoundError:
+        known = ", ".join(s.slug for s in self._journal.services()) or "none"
+        return NotFoundError(
+            f"nothing serves under the name {service} on this host; known: {known}",
+            remedy="`chittyops deploy` in the app's folder puts it into service.",
+        )
+
+    def _with_secrets(self, plan: Plan) -> Any:
+        """Make the secrets that may be generated, and fill in what is now known of them."""
+        if plan.is_rollback:
+            return plan.config
+        for variable in plan.config.variables.values():
+            secret = variable.secret
+            if secret is not None and secret.fingerprint is None and secret.generate:
+                self._secrets.generate(secret.name, secret.generate)
+        pending = {
+            v.secret.name
+            for v in plan.config.variables.values()
+            if v.secret is not None and v.secret.fingerprint is None
+        }
+        known = self._secrets.fingerprints() if pending else {}
+        return plan.config.with_fingerprints({n: known[n] for n in pending})
+
+    def _view(self, service: Service) -> ServiceView:
+        self._settle_if_free(service)
+        observed = self._target.observe(service)
+        serving = observed.serving
+        is_running = serving is not None and serving in observed.running
+        if is_running and serving is not None:
+            health = self._target.probe(service, serving)
+            is_running = health.verdict in (Verdict.HEALTHY, Verdict.UNHEALTHY)
+        previous = self._journal.previous_served(service, serving)
+        return ServiceView(
+            service=service,
+            kind=self._journal.kind_of(service),
+            serving=self._target.release(service, serving) if serving else None,
+            previous=previous if previous in observed.present else None,
+            releases=tuple(self._summaries(service, serving, previous, observed.present)),
+            fingerprints=self._secrets.fingerprints(),
+            settings=self._journal.settings(service),
+            has_sqlite=self._target.has_sqlite(service),
+            hosts_taken=self._hosts_taken(service),
+            interpreter=interpreter(),
+            running=is_running,
+        )
+
+    def _settle_if_free(self, service: Service) -> None:
+        """Recover at the next command, whatever it is, unless somebody is at work."""
+        if self._journal.unfinished(service) or self._journal.warm(service):
+            with suppress(ChittyOpsError):
+                with self._engine.hold(service, "recover", wait=False):
+                    pass
+
+    def _summaries(
+        self, service: Service, serving: str | None, previous: str | None, present: frozenset[str]
+    ) -> list[ReleaseSummary]:
+        warm = self._journal.warm(service)
+
+        def state(release: str) -> str:
+            if release == serving:
+                return "serving"
+            if release in warm:
+                return "warm"
+            return "previous" if release == previous else "kept"
+
+        return [
+            ReleaseSummary(row["id"], row["created"], row["served"], state(row["id"]))
+            for row in self._journal.releases(service)
+            if row["id"] in present
+        ]
+
+    def _hosts_taken(self, service: Service) -> dict[str, str]:
+        taken = {}
+        for other in self._target.services():
+            serving = self._target.observe(other).serving if other != service else None
+            if serving is not None:
+                for host in self._target.release(other, serving).config.edge.hosts:
+                    taken[host] = other.slug
+        return taken
+
+    def _report(self, service: Service) -> protocol.ServiceReport:
+        self._settle_if_free(service)
+        observed = self._target.observe(service)
+        serving = observed.serving
+        health = self._target.probe(service, serving) if serving else None
+        served = {row["id"]: row["served"] for row in self._journal.releases(service)}
+        return protocol.ServiceReport(
+            service=service,
+            kind=self._journal.kind_of(service) or "",
+            serving=serving,
+            since=served.get(serving) if serving else None,
+            health=health.verdict if health else Verdict.GONE,
+            address=self._target.address(service) if serving else None,
+            instances=health.instances if health else (),
+            warm=tuple(sorted(self._journal.warm(service) & observed.running)),
+            unfinished=len(self._journal.unfinished(service)),
+        )
+
+    def _host_report(self) -> protocol.HostReport:
+        ports = self._target.edge.ports
+        return protocol.HostReport(
+            home=str(self._layout.home),
+            supervisor_pid=self._target.manager.pid,
+            is_edge_running=self._target.edge.is_running,
+            http_port=ports.http,
+            https_port=ports.https,
+            bind=ports.bind,
+            runtime=sys.prefix,
+        )
+
+
+def _service(data: Any) -> Service:
+    return wire.from_wire(Service, data)
+
+
+class Server:
+    """Reads requests in a thread of its own, so that a cancel or a lost caller is noticed."""
+
+    def __init__(self, home: Path, lines: TextIO, out: TextIO) -> None:
+        self._home = home
+        self._lines = lines
+        self._out = out
+        self._requests: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._current: int | None = None
+        self._host: Host | None = None
+        self._main = threading.get_ident()
+
+    def run(self) -> None:
+        """Serve until the input ends."""
+        threading.Thread(target=self._read, daemon=True).start()
+        while (request := self._next()) is not None:
+            self._answer(request)
+        if self._host is not None:
+            self._host.close()
+
+    def _next(self) -> dict[str, Any] | None:
+        while True:
+            # An interrupt that comes after its step has ended means nothing any more.
+            with suppress(KeyboardInterrupt):
+                return self._requests.get()
+
+    def _read(self) -> None:
+        for line in self._lines:
+            message = json.loads(line)
+            if message.get("cancel"):
+                self._interrupt()
+            else:
+                self._requests.put(message)
+        self._requests.put(None)
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """End the step under way; past the commit point that means to finish without waiting."""
+        if self._current is not None:
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    def _answer(self, request: Mapping[str, Any]) -> None:
+        number = request.get("id")
+        try:
+            self._current = number
+            result = self._step(request)
+        except KeyboardInterrupt as interrupt:
+            self._current = None
+            served = self._host is not None and self._host.has_served
+            if self._host is not None:
+                self._host.drop_attempt(interrupt)
+            error = DeployInterruptedError("interrupted", served=served)
+            self._send({"id": number, "error": error.to_wire()})
+        except ChittyOpsError as error:
+            self._current = None
+            if self._host is not None:
+                self._host.drop_attempt(error)
+            self._send({"id": number, "error": error.to_wire()})
+        except OSError as error:
+            self._current = None
+            if self._host is not None:
+                self._host.drop_attempt(error)
+            named = HostError(
+                f"the machine refuses: {error}",
+                remedy="Free disk space or mend the permissions, then try again.",
+                errno=error.errno,
+            )
+            self._send({"id": number, "error": named.to_wire()})
+        else:
+            self._current = None
+            self._send({"id": number, "result": result})
+
+    def _step(self, request: Mapping[str, Any]) -> Any:
+        name = str(request.get("step"))
+        if name == "hello":
+            return self._hello(request.get("params", {}))
+        if self._host is None:
+            self._host = Host(self._home, self._notify)
+        method = getattr(self._host, f"step_{name}", None)
+        if method is None:
+            raise ProtocolError(f"this host knows no step {name!r}", remedy="Upgrade the host.")
+        return method(**request.get("params", {}))
+
+    def _hello(self, params: Mapping[str, Any]) -> Any:
+        if params.get("version") != protocol.VERSION:
+            raise ProtocolError(
+                f"the caller speaks protocol {params.get('version')}, this host "
+                f"{protocol.VERSION}",
+                remedy="Upgrade whichever is older: pip install --upgrade chittyops-core",
+            )
+        return {"version": protocol.VERSION}
+
+    def _notify(self, event: Event) -> None:
+        self._send({"id": self._current, "event": wire.to_wire(event)})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        # A caller that is gone must not stop a deploy that has served.
+        with suppress(BrokenPipeError):
+            self._out.write(json.dumps(message) + "\n")
+            self._out.flush()
+
+
+def main(argv: list[str]) -> None:
+    """Run as `python -m chittyops_core.host HOME`."""
+    logs.configure()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    home = Path(argv[0])
+    files.ensure_private_dir(home)
+    # The protocol has stdout to itself; whatever else prints goes to stderr.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    Server(home, sys.stdin, out).run()

@@ -1,0 +1,9 @@
+"""Named secrets of a host, encrypted at rest.
+
+This protects copies and backups of the store, not a host against its own root: the key lies
+beside the values, readable by the owner only.
+"""
+
+from chittyops_core.secrets.store import SecretStore
+
+__all__ = ["SecretStore"]
