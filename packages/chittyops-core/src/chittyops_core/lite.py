@@ -60,6 +60,7 @@ class OpsLite(ABC):
     """Name in manifests and journals, equal to the entry point's."""
     compliance_level: ClassVar[str] = "none"
     audit_required: ClassVar[bool] = False
+    """Whether a release whose gate reported nothing is refused."""
     encryption: ClassVar[str] = "secrets"
     multi_tenant: ClassVar[bool] = False
     """Whether every service belongs to one client."""
@@ -164,6 +165,7 @@ class OpsLite(ABC):
             release = host.build(fresh, wait=wait)
             staged = host.stage()
             findings += self._open_gate("on the staged release", self._inspect(staged))
+            self._require_audit(findings)
             host.serve(GateReceipt(self.kind, release, tuple(findings)))
             progress.has_served = True
             done = evolve(host.finish(), notes=fresh.notes)
@@ -309,6 +311,13 @@ class OpsLite(ABC):
                 ],
             )
         return list(findings)
+
+    def _require_audit(self, findings: Sequence[Finding]) -> None:
+        if self.audit_required and not findings:
+            raise GateClosedError(
+                f"the {self.kind} gate reported nothing, and this kind serves nothing unaudited",
+                remedy="A check that passes reports it; see OpsLite._preflight and _inspect.",
+            )
 
     def _run_pre_build(self, app: App) -> None:
         command = app.manifest.hooks.pre_build

@@ -191,6 +191,18 @@ class DeployLite:
         self._prune(entry.service)
         self.journal.end(entry.id, Phase.UNDONE, why)
 
+    def wait_serving(self, service: Service) -> None:
+        """Wait until what serves is healthy again, as long as a deploy of it would."""
+        serving = self.target.observe(service).serving
+        if serving is not None:
+            health = self.target.release(service, serving).config.health
+            gate.wait_healthy(
+                lambda: self.target.probe(service, serving),
+                successes=1,
+                timeout=health.timeout,
+                clock=self.clock,
+            )
+
     def remove(self, service: Service) -> None:
         """Take *service* out of service, off the target and out of the journal's present."""
         with self.hold(service, "remove", wait=True):

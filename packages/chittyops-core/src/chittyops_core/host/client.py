@@ -211,9 +211,10 @@ class HostClient:
         )
 
     def _end(self, *, wait: bool) -> None:
-        process = self._process
-        if process is None or process.stdin is None:
+        process, self._process = self._process, None
+        if process is None:
             return
+        assert process.stdin is not None
         try:
             process.stdin.close()
         except BrokenPipeError:

@@ -236,7 +236,7 @@ class Host:
         self._target.start_host()
         for service in self._journal.services():
             with self._engine.hold(service, "host start", wait=True):
-                pass
+                self._engine.wait_serving(service)
         return self.step_status()
 
     def step_host_stop(self, *, grace_s: float) -> None:

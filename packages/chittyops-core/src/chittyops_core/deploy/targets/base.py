@@ -144,7 +144,10 @@ class Target(ABC):
 
     @abstractmethod
     def stop(self, service: Service, *, grace_s: float) -> None:
-        """Stop the serving release's instances but keep its route: requests wait for the next."""
+        """Let requests wait at the edge, then stop the serving release's instances.
+
+        Those under way get *grace_s* to finish; the others go to the next release that serves.
+        """
 
     @abstractmethod
     def prune(self, service: Service, keep: frozenset[str]) -> frozenset[str]:

@@ -6,7 +6,9 @@
       artifacts/DIGEST/{app,venv}/   built code, shared by releases that differ in configuration
       services/SLUG/
         state/                       $STATE_DIR: the service's own, never pruned
-        releases/ID/release.json     what runs; upstreams/{0..11}: where its instances listen
+        releases/ID/release.json     what runs
+        releases/ID/listeners        where its web instances listen, a line each
+        releases/ID/upstreams/       the edge's slots 0 to 11, links to instance-{0..n-1}
         live, stage                  links to releases/ID/upstreams: the edge's pointers
         logs/
       secrets/                       encrypted values and their key

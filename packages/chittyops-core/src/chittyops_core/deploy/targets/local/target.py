@@ -19,6 +19,7 @@ from attrs import define, field
 
 from chittyops_core._kit import files, process, wire
 from chittyops_core._kit.locks import FileLock
+from chittyops_core._kit.retry import wait_until
 from chittyops_core.deploy.targets.base import (
     Address,
     BuildInput,
@@ -192,7 +193,8 @@ class LocalTarget(Target):
         files.ensure_private_dir(self.layout.logs(service))
         files.ensure_private_dir(self.layout.sockets(service))
         if self._group(service, release_id) not in self.manager.list():
-            self._write_upstreams(release)
+            self._choose_listeners(release)
+        self._open_upstreams(release)
         self._write_launch_files(release, state)
         if self._pointed(service, staged=False) != release_id:
             files.replace_symlink(
@@ -229,8 +231,14 @@ class LocalTarget(Target):
 
     def stop(self, service: Service, *, grace_s: float) -> None:
         serving = self._pointed(service, staged=False)
-        if serving is not None:
-            self.manager.stop(self._group(service, serving), grace_s=grace_s)
+        if serving is None:
+            return
+        self._close_upstreams(self.release(service, serving))
+        self.report("requests wait")
+        start = time.monotonic()
+        wait_until(lambda: self.in_flight(service, serving) == 0, timeout_s=grace_s)
+        left_s = max(0.0, grace_s - (time.monotonic() - start))
+        self.manager.stop(self._group(service, serving), grace_s=left_s)
 
     def prune(self, service: Service, keep: frozenset[str]) -> frozenset[str]:
         observed = self.observe(service)
@@ -360,7 +368,8 @@ class LocalTarget(Target):
                 continue
             release = self.release(service, serving)
             files.ensure_private_dir(self.layout.sockets(service))
-            self._write_upstreams(release)
+            self._choose_listeners(release)
+            self._open_upstreams(release)
             self._write_launch_files(release, files.ensure_private_dir(self.layout.state(service)))
             self.manager.start(self._group(service, serving), self._programs(release))
 
@@ -439,15 +448,14 @@ class LocalTarget(Target):
         return [sys.executable, "-I", "-S", str(LAUNCHER), str(launch)]
 
     def _listeners(self, service: Service, release_id: str) -> list[Listener]:
-        """Return where each web instance listens, from the upstreams that the edge reads."""
-        instances = self.release(service, release_id).config.processes["web"].instances
-        folder = self.layout.release(service, release_id) / "upstreams"
+        """Return where each web instance listens, in order; empty before the first stage."""
         try:
-            return [Listener.parse((folder / str(i)).read_text()) for i in range(instances)]
+            text = (self.layout.release(service, release_id) / "listeners").read_text()
         except FileNotFoundError:
             return []
+        return [Listener.parse(line) for line in text.splitlines()]
 
-    def _write_upstreams(self, release: Release) -> None:
+    def _choose_listeners(self, release: Release) -> None:
         web = release.config.processes["web"]
         if "SOCKET" in web.command:
             dials = [
@@ -456,10 +464,36 @@ class LocalTarget(Target):
             ]
         else:
             dials = [f"127.0.0.1:{_free_port()}" for _ in range(web.instances)]
-        folder = self.layout.release(release.service, release.id) / "upstreams"
-        folder.mkdir(exist_ok=True, mode=0o700)
+        folder = self.layout.release(release.service, release.id)
+        files.write_durably(folder / "listeners", "\n".join(dials) + "\n")
+
+    def _open_upstreams(self, release: Release) -> None:
+        """Let the edge's slots lead to the instances: slot i to instance i modulo their number."""
+        folder = self.layout.release(release.service, release.id)
+        dials = (folder / "listeners").read_text().splitlines()
+        upstreams = folder / "upstreams"
+        if upstreams.exists():
+            for index, dial in enumerate(dials):
+                files.write_durably(upstreams / f"instance-{index}", dial + "\n")
+            return
+        temp = upstreams.with_name(f".upstreams.{secrets.token_hex(4)}.tmp")
+        temp.mkdir(mode=0o700)
+        for index, dial in enumerate(dials):
+            files.write_durably(temp / f"instance-{index}", dial + "\n")
         for slot in range(SLOTS):
-            files.write_durably(folder / str(slot), dials[slot % len(dials)] + "\n")
+            (temp / str(slot)).symlink_to(f"instance-{slot % len(dials)}")
+        files.sync_dir(temp)
+        temp.rename(upstreams)
+
+    def _close_upstreams(self, release: Release) -> None:
+        """Let the edge's slots lead nowhere, so that requests wait at the edge.
+
+        Not by taking the socket away: the edge would go on using the connections that it has.
+        """
+        nowhere = f"unix/{self.layout.sockets(release.service) / 'nowhere'}\n"
+        upstreams = self.layout.release(release.service, release.id) / "upstreams"
+        for index in range(len(self._listeners(release.service, release.id))):
+            files.write_durably(upstreams / f"instance-{index}", nowhere)
 
     def _write_launch_files(self, release: Release, state: Path) -> None:
         folder = self.layout.sockets(release.service)
