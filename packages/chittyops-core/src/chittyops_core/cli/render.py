@@ -66,8 +66,6 @@ def deployment_json(done: Deployment) -> dict[str, Any]:
 
 
 def print_deployment(done: Deployment, verb: str) -> None:
-    for note in done.notes:
-        click.echo(f"note: {note}", err=True)
     if done.outcome == "unchanged":
         click.echo(f"{done.service}: release {done.release} serves already")
     else:

@@ -15,7 +15,7 @@ from chittyops_core._kit import wire
 from chittyops_core.deploy.app import App
 from chittyops_core.deploy.source import Source
 from chittyops_core.errors import KindMismatchError, ManifestError, SecretError
-from chittyops_core.model.manifest import Builder, Manifest, StrategyChoice
+from chittyops_core.model.manifest import Builder, EnvVar, Manifest, StrategyChoice
 from chittyops_core.model.release import (
     EdgePolicy,
     Lifecycle,
@@ -262,21 +262,7 @@ def _require_free_hosts(manifest: Manifest, view: ServiceView) -> None:
 def _variables(manifest: Manifest, view: ServiceView) -> Iterator[tuple[str, Variable]]:
     for name, declared in manifest.env.items():
         if declared.secret is not None:
-            fingerprint = view.fingerprints.get(declared.secret)
-            if fingerprint is None and not declared.generate:
-                raise SecretError(
-                    f"env.{name}: there is no secret named {declared.secret!r} on this host",
-                    remedy=f"chittyops secrets set {declared.secret}",
-                    secret=declared.secret,
-                )
-            yield (
-                name,
-                Variable(
-                    secret=SecretRef(
-                        declared.secret, fingerprint, declared.file, declared.generate
-                    )
-                ),
-            )
+            yield name, Variable(secret=_secret(name, declared, view))
             continue
         value = view.settings.get(name, declared.value)
         if value is None:
@@ -294,6 +280,27 @@ def _variables(manifest: Manifest, view: ServiceView) -> Iterator[tuple[str, Var
     for name, value in view.settings.items():
         if name not in manifest.env:
             yield name, Variable(value)
+
+
+def _secret(variable: str, declared: EnvVar, view: ServiceView) -> SecretRef:
+    """Return the secret that *declared* means for this service.
+
+    A client's own, `NAME/CLIENT`, goes before the one that all clients share; one that is
+    generated is always the client's own.
+    """
+    name = str(declared.secret)
+    client = view.service.client
+    own = f"{name}/{client}" if client else name
+    if own in view.fingerprints or declared.generate:
+        name = own
+    fingerprint = view.fingerprints.get(name)
+    if fingerprint is None and not declared.generate:
+        raise SecretError(
+            f"env.{variable}: there is no secret named {own!r} on this host",
+            remedy=f"chittyops secrets set {own}",
+            secret=own,
+        )
+    return SecretRef(name, fingerprint, declared.file, declared.generate)
 
 
 # --- what would change ---------------------------------------------------------------------------
