@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from attrs import evolve
+
 from chittyops_core import App
 from chittyops_core.deploy.targets.base import Address
 from chittyops_core.host import HostClient

@@ -244,7 +244,7 @@ class OpsLite(ABC):
 
     @final
     def service(self, app: str, environment: str = DEFAULT_ENVIRONMENT) -> Service:
-        """Return the key of *app* in *environment*, for this operator's client. Raises UsageError."""
+        """Return the key of *app* in *environment*, for this client. Raises UsageError."""
         try:
             return Service(app, environment, self.client)
         except ValueError as error:

@@ -12,7 +12,6 @@ import click
 def simple(folder: Path) -> None:
     """Put the app of FOLDER online on this machine, and say so in plain words."""
     from chittyops_core.cli.progress import Progress
-
     from chittyops_lite_chitty_apps.ops import ChittyAppsOpsLite
     from chittyops_lite_chitty_apps.plain import in_plain_words
 
@@ -26,4 +25,6 @@ def simple(folder: Path) -> None:
     else:
         click.echo("It is online. Open it here:", err=True)
     click.echo(done.address.url)
-    click.echo("Not what you wanted? `chittyops rollback` brings the version before back.", err=True)
+    click.echo(
+        "Not what you wanted? `chittyops rollback` brings the version before back.", err=True
+    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from attrs import evolve
+
 from chittyops_core import Finding, Plan, Severity
 from chittyops_core.model.manifest import Process, Size
-
 from chittyops_lite_chitty_apps.settings import Limits
 
 __all__ = ["bound", "within_limits"]
@@ -20,9 +20,7 @@ def bound(plan: Plan, limits: Limits) -> Plan:
         return process if process.memory else evolve(process, memory=Size(limits.memory))
 
     config = plan.config
-    lifecycle = evolve(
-        config.lifecycle, keep=min(config.lifecycle.keep, limits.kept_releases)
-    )
+    lifecycle = evolve(config.lifecycle, keep=min(config.lifecycle.keep, limits.kept_releases))
     processes = {name: bounded(process) for name, process in config.processes.items()}
     return evolve(plan, config=evolve(config, processes=processes, lifecycle=lifecycle))
 

@@ -7,7 +7,6 @@ import time
 
 from chittyops_core import Finding, Severity, Staged
 from chittyops_core.host.fetch import fetch
-
 from chittyops_lite_chitty_apps.settings import Limits
 
 __all__ = ["first_answer"]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from os import PathLike
 
 from chittyops_core import App, Deployment, Finding, OpsLite, Plan, Staged
-
 from chittyops_lite_chitty_apps import cost, monitoring
 from chittyops_lite_chitty_apps.settings import Limits
 

@@ -6,6 +6,7 @@ import tomllib
 from importlib.resources import files
 
 from attrs import frozen
+
 from chittyops_core.model.manifest_reader import parse_size
 
 __all__ = ["Limits"]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from chittyops_core.cli.options import folder_argument, json_option
 
 
@@ -19,7 +20,6 @@ def compliance(folder: Path, as_json: bool) -> None:
     """
     from chittyops_core._kit import wire
     from chittyops_core.cli import render
-
     from chittyops_lite_cook_county.ops import CookCountyOpsLite
 
     lite = CookCountyOpsLite()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from os import PathLike
 
 from attrs import evolve
-from chittyops_core import App, Deployment, Finding, OpsLite, Plan, Staged
 
+from chittyops_core import App, Deployment, Finding, OpsLite, Plan, Staged
 from chittyops_lite_cook_county.compliance import live, repository
 from chittyops_lite_cook_county.compliance.live import LiveSubject
 from chittyops_lite_cook_county.compliance.runner import Report, run_checks
@@ -39,7 +39,9 @@ class CookCountyOpsLite(OpsLite):
         """Serve by TLS, with the policy's headers where neither app nor manifest sets them."""
         edge = plan.config.edge
         headers = {**self.policy.edge_headers, **edge.headers}
-        return evolve(plan, config=evolve(plan.config, edge=evolve(edge, tls=True, headers=headers)))
+        return evolve(
+            plan, config=evolve(plan.config, edge=evolve(edge, tls=True, headers=headers))
+        )
 
     def _preflight(self, plan: Plan) -> Sequence[Finding]:
         return self.run_compliance_audit(plan).findings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from chittyops_core.cli.options import folder_argument, json_option
 
 
@@ -16,7 +17,6 @@ def clients(folder: Path, as_json: bool) -> None:
     from chittyops_core import App
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient
-
     from chittyops_lite_digital_dossier.clients import known_clients
 
     app = App.load(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import Attribute, field, frozen
+
 from chittyops_core.deploy.app import client_file
 
 __all__ = ["Brand", "ClientConfig", "brand_variables", "known_clients"]

@@ -6,10 +6,10 @@ import http.client
 from pathlib import Path
 
 from attrs import evolve
+
 from chittyops_core import Finding, Plan, Severity, Staged
 from chittyops_core.host.fetch import fetch
 from chittyops_core.model.manifest import Process, Size
-
 from chittyops_lite_digital_dossier.clients import known_clients
 from chittyops_lite_digital_dossier.settings import ServicePlan
 

@@ -7,11 +7,11 @@ from os import PathLike
 from typing import Self
 
 from attrs import evolve
+
 from chittyops_core import App, Deployment, Finding, OpsLite, Plan, Staged
 from chittyops_core.deploy.engine import Event
 from chittyops_core.errors import UsageError
 from chittyops_core.model.release import Variable
-
 from chittyops_lite_digital_dossier import isolation
 from chittyops_lite_digital_dossier.clients import Brand, ClientConfig, brand_variables
 from chittyops_lite_digital_dossier.settings import ServicePlan

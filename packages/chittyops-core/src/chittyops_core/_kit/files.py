@@ -128,7 +128,7 @@ def walk_tree(root: Path, skip: Callable[[str, bool], bool]) -> Iterator[str]:
 def _require_inside(root: Path, folder: Path, entry: os.DirEntry[str]) -> None:
     target = os.readlink(entry.path)
     resolved = os.path.normpath(os.path.join(folder, target))
-    if os.path.isabs(target) or not Path(resolved).is_relative_to(root):
+    if Path(target).is_absolute() or not Path(resolved).is_relative_to(root):
         raise UnsafeTreeError(f"the link {entry.path!r} leads outside the folder, to {target!r}")
 
 
@@ -153,7 +153,7 @@ def digest_tree(root: Path, files: list[str]) -> str:
 
 
 def copy_tree(source: Path, files: list[str], target: Path) -> None:
-    """Copy *files* of *source* below *target*, links as links, modes kept but writable by no other."""
+    """Copy *files* of *source* below *target*, links as links, writable by nobody else."""
     for relative in files:
         start, end = source / relative, target / relative
         end.parent.mkdir(parents=True, exist_ok=True)

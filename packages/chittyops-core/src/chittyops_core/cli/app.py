@@ -53,8 +53,7 @@ class _LateGroup(click.Group):
 
             nearest = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            error.message += hint
-            raise
+            raise click.UsageError(error.message + hint, ctx) from None
 
 
 def _brought_along() -> dict[str, Any]:
@@ -64,7 +63,9 @@ def _brought_along() -> dict[str, Any]:
     return {entry.name: entry for entry in entry_points(group="chittyops.commands")}
 
 
-@click.group(cls=_LateGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LateGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="chittyops-core", prog_name="chittyops")
 def cli() -> None:
     """Put apps into service on this machine without losing a request, and take them back."""

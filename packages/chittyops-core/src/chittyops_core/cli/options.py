@@ -25,9 +25,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 def target_options(function: F) -> F:
     """Add --env and --client: which service of the app."""
-    function = click.option(
-        "--client", metavar="NAME", help="For which client (digital-dossier)."
-    )(function)
+    function = click.option("--client", metavar="NAME", help="For which client (digital-dossier).")(
+        function
+    )
     return click.option(
         "--env", "environment", default=DEFAULT_ENVIRONMENT, show_default=True, metavar="NAME",
         help="Which environment.",

@@ -91,7 +91,9 @@ def print_plan(plan: Plan, *, err: bool = False) -> None:
         say(f"{plan.service}: nothing to do, release {release} serves already")
         return
     verb = "roll back to" if plan.is_rollback else "deploy"
-    say(f"{plan.service}: {verb} release {release} as {plan.kind}, {plan.config.lifecycle.strategy}")
+    say(
+        f"{plan.service}: {verb} release {release} as {plan.kind}, {plan.config.lifecycle.strategy}"
+    )
     for change in plan.changes:
         if change.before is None:
             say(f"  + {change.what}: {change.after}")

@@ -77,7 +77,7 @@ def _builder_of(folder: Path) -> tuple[Builder, str]:
         raise ManifestError(
             f"{folder}: there is a Dockerfile, but the local target builds no images, and "
             "the folder has neither uv.lock, pyproject.toml nor requirements.txt",
-            remedy="Add a requirements.txt, or say `builder = \"none\"` in [build].",
+            remedy='Add a requirements.txt, or say `builder = "none"` in [build].',
         )
     return Builder.NONE, "neither uv.lock, pyproject.toml nor requirements.txt"
 
@@ -127,7 +127,9 @@ def _from_procfile(path: Path, manifest: Manifest) -> tuple[Manifest, list[Guess
         listening, why = _listen_on_socket(command) if name == "web" else (command, "")
         name = name.lower().replace("_", "-")
         try:
-            processes = dict(evolve(manifest, process={**processes, name: Process(listening)}).process)
+            processes = dict(
+                evolve(manifest, process={**processes, name: Process(listening)}).process
+            )
         except ValueError as error:
             raise ManifestError(
                 f"{path.name}:{number}: {error}", remedy="Rename the process.", line=number

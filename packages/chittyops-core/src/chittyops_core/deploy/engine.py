@@ -448,9 +448,7 @@ class Attempt:
             self.engine.notify(Event(EventKind.NOTE, str(error)))
 
     def _log_tail(self) -> tuple[str, ...]:
-        lines = self.engine.target.logs(
-            self.plan.service, self.release.id, lines=15, follow=False
-        )
+        lines = self.engine.target.logs(self.plan.service, self.release.id, lines=15, follow=False)
         return tuple(f"{line.instance}: {line.text}" for line in lines if line is not None)
 
 

@@ -40,9 +40,7 @@ def wait_healthy(
         clock.sleep(LOOK_INTERVAL_S)
 
 
-def stays_healthy(
-    look: Callable[[], Health], *, soak: timedelta, clock: Clock
-) -> Health | None:
+def stays_healthy(look: Callable[[], Health], *, soak: timedelta, clock: Clock) -> Health | None:
     """Look for the time of *soak*; return the first look that is not healthy, or None."""
     deadline = clock.monotonic() + soak.total_seconds()
     while clock.monotonic() < deadline:

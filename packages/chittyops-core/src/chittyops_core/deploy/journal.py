@@ -127,8 +127,9 @@ class Journal:
     def forget(self, service: Service) -> None:
         """Drop the service, its releases and settings; its deployments stay as history."""
         with self._transaction():
-            for table in ("service", "release", "setting"):
-                self._db.execute(f"DELETE FROM {table} WHERE slug = ?", (service.slug,))
+            self._run("DELETE FROM service WHERE slug = ?", service.slug)
+            self._run("DELETE FROM release WHERE slug = ?", service.slug)
+            self._run("DELETE FROM setting WHERE slug = ?", service.slug)
 
     def settings(self, service: Service) -> dict[str, str]:
         """Return the variables set for *service* on this host."""
@@ -140,9 +141,7 @@ class Journal:
         if value is None:
             self._run("DELETE FROM setting WHERE slug = ? AND name = ?", service.slug, name)
         else:
-            self._run(
-                "INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", service.slug, name, value
-            )
+            self._run("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", service.slug, name, value)
 
     # --- deployments ---
 
@@ -237,9 +236,7 @@ class Journal:
         """Drop the rows of all releases but *kept*."""
         for row in self.releases(service):
             if row["id"] not in kept:
-                self._run(
-                    "DELETE FROM release WHERE slug = ? AND id = ?", service.slug, row["id"]
-                )
+                self._run("DELETE FROM release WHERE slug = ? AND id = ?", service.slug, row["id"])
 
     def keep_warm(self, service: Service, release: str, until: str | None) -> None:
         self._run(

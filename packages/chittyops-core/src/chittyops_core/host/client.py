@@ -147,9 +147,7 @@ class HostClient:
     def settings(
         self, service: Service, changes: Mapping[str, str | None] | None = None
     ) -> dict[str, str]:
-        answer = self.call(
-            "settings", service=wire.to_wire(service), changes=dict(changes or {})
-        )
+        answer = self.call("settings", service=wire.to_wire(service), changes=dict(changes or {}))
         return dict(answer)
 
     def secrets(self) -> dict[str, str]:

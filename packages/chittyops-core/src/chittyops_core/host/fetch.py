@@ -41,9 +41,7 @@ class Answer:
         return next((text for key, text in self.headers if key.lower() == name.lower()), None)
 
 
-def fetch(
-    address: Address, path: str = "/", *, method: str = "GET", plain: bool = False
-) -> Answer:
+def fetch(address: Address, path: str = "/", *, method: str = "GET", plain: bool = False) -> Answer:
     """Send one request to *address*, never retried, redirects not followed.
 
     Args:
@@ -57,7 +55,9 @@ def fetch(
         http.client.HTTPException: What came back is no HTTP.
     """
     is_tls = address.tls and not plain
-    name, _, port = (address.connect if is_tls or not plain else address.plain_connect).rpartition(":")
+    name, _, port = (address.connect if is_tls or not plain else address.plain_connect).rpartition(
+        ":"
+    )
     raw = socket.create_connection((name, int(port)), timeout=TIMEOUT_S)
     connection = http.client.HTTPConnection(address.host, int(port), timeout=TIMEOUT_S)
     try:

@@ -31,7 +31,7 @@ from chittyops_core.errors import (
 )
 from chittyops_core.host import protocol
 from chittyops_core.model.health import Verdict
-from chittyops_core.model.release import GateReceipt, Release
+from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
 from chittyops_core.secrets import SecretStore
 
@@ -456,8 +456,7 @@ class Server:
     def _hello(self, params: Mapping[str, Any]) -> Any:
         if params.get("version") != protocol.VERSION:
             raise ProtocolError(
-                f"the caller speaks protocol {params.get('version')}, this host "
-                f"{protocol.VERSION}",
+                f"the caller speaks protocol {params.get('version')}, this host {protocol.VERSION}",
                 remedy="Upgrade whichever is older: pip install --upgrade chittyops-core",
             )
         return {"version": protocol.VERSION}

@@ -92,9 +92,7 @@ class Result:
     def failed(
         cls, check: str, title: str, summary: str, remedy: str, *evidence: Evidence
     ) -> Result:
-        return cls._single(
-            check, title, Outcome.FAIL, Severity.BLOCKING, summary, remedy, evidence
-        )
+        return cls._single(check, title, Outcome.FAIL, Severity.BLOCKING, summary, remedy, evidence)
 
     @classmethod
     def not_applicable(cls, check: str, title: str, summary: str) -> Result:

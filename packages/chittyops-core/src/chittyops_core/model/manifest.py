@@ -345,12 +345,12 @@ class EnvVar:
     def require_type(self, text: str) -> str:
         """Return *text* when it is of this variable's type. Raises ValueError."""
         is_right = {
-            VariableType.STRING: lambda: "\0" not in text,
-            VariableType.INTEGER: lambda: text.lstrip("-").isdecimal(),
-            VariableType.BOOLEAN: lambda: text in ("true", "false"),
-            VariableType.URL: lambda: "://" in text and not any(c.isspace() for c in text),
+            VariableType.STRING: "\0" not in text,
+            VariableType.INTEGER: text.removeprefix("-").isdecimal(),
+            VariableType.BOOLEAN: text in ("true", "false"),
+            VariableType.URL: "://" in text and not any(c.isspace() for c in text),
         }[self.type]
-        if not is_right():
+        if not is_right:
             raise ValueError(f"is no {self.type.value}")
         if len(text.encode()) > 120_000:
             # Linux allows 128 KiB for one string of the environment (MAX_ARG_STRLEN).
@@ -396,8 +396,6 @@ class Manifest:
     health: Health = field(factory=Health)
     deploy: DeploySection = field(factory=DeploySection)
     hooks: Hooks = field(factory=Hooks)
-    env: Mapping[str, EnvVar] = field(
-        factory=dict, validator=_check_keys(_require_free_variable)
-    )
+    env: Mapping[str, EnvVar] = field(factory=dict, validator=_check_keys(_require_free_variable))
     edge: EdgeSection = field(factory=EdgeSection)
     target: TargetSection = field(factory=TargetSection)

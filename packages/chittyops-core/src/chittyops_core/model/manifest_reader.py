@@ -177,7 +177,7 @@ def _converter() -> Converter:
     # One by one: a hook of `str` would also take its subclasses.
     for choice in (Builder, StrategyChoice, TargetKind, VariableType):
         converter.register_structure_hook(choice, _choice)
-    converter.register_structure_hook_func(lambda cls: get_origin(cls) is tuple, _texts)
+    converter.register_structure_hook_func(_is_tuple, _texts)
     plain = converter.get_structure_hook(EnvVar)
     converter.register_structure_hook(EnvVar, lambda value, cls: _variable(value, cls, plain))
     return converter
@@ -190,6 +190,11 @@ def _exactly(kind: type, name: str) -> Any:
         return value
 
     return structure
+
+
+def _is_tuple(cls: Any) -> bool:
+    origin: Any = get_origin(cls)
+    return origin is tuple
 
 
 def _texts(value: Any, _: Any) -> tuple[str, ...]:

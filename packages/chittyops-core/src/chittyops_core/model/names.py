@@ -9,7 +9,9 @@ __all__ = ["require_host", "require_name", "require_secret_name", "require_varia
 # One DNS label (RFC 1035 2.3.1), shorter so that prefix, app and environment fit in one of 63,
 # and without "--", which this project uses to join names into one label.
 _NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9])*")
-_HOST = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*")
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
 _SECRET = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?:/[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -77,7 +77,7 @@ class SecretStore:
         return {name: entry["set"] for name, entry in sorted(self._read().items())}
 
     def fingerprints(self) -> Mapping[str, str]:
-        """Return name -> keyed digest of its value: equal for equal values, telling nothing else."""
+        """Return name -> keyed digest of its value: equal for equal values, no more."""
         entries = self._read()
         if not entries:
             return {}

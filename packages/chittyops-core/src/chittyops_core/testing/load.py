@@ -163,7 +163,8 @@ class Load:
                     status, body, is_last = await self._ask(connection, mode)
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 self._lose(mode, f"{type(error).__name__}: {error}")
-                connection = await self._close(connection)
+                await self._close(connection)
+                connection = None
                 continue
             self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - start)
             if 200 <= status < 400:
@@ -172,7 +173,8 @@ class Load:
             else:
                 self._lose(mode, f"HTTP {status}")
             if is_last or not mode.keep_alive:
-                connection = await self._close(connection)
+                await self._close(connection)
+                connection = None
             if self._pause_s:
                 await asyncio.sleep(self._pause_s)
         await self._close(connection)
@@ -195,7 +197,7 @@ class Load:
     async def _close(connection: tuple[Any, asyncio.StreamWriter] | None) -> None:
         if connection is not None:
             connection[1].close()
-            with suppress(OSError, TimeoutError, ssl.SSLError):
+            with suppress(OSError, TimeoutError):
                 await asyncio.wait_for(connection[1].wait_closed(), 1)
 
     async def _ask(
@@ -277,9 +279,7 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
     return status, body, headers.get("connection", "").lower() == "close"
 
 
-async def _echo(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes
-) -> None:
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> None:
     mask = os.urandom(4)
     masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(text))
     writer.write(bytes([0x81, 0x80 | len(text)]) + mask + masked)

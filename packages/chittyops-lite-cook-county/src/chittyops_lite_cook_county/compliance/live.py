@@ -7,9 +7,9 @@ import re
 from http.cookies import CookieError, SimpleCookie
 
 from attrs import frozen
+
 from chittyops_core import Evidence, Result, Staged
 from chittyops_core.host.fetch import Answer, fetch
-
 from chittyops_lite_cook_county.compliance.runner import Check
 from chittyops_lite_cook_county.settings import Policy
 

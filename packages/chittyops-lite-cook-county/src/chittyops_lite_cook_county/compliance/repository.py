@@ -6,13 +6,13 @@ import hashlib
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from chittyops_core import Evidence, Plan, Result
 from chittyops_core.deploy.source import list_source
 from chittyops_core.model.manifest import Builder
-
 from chittyops_lite_cook_county.compliance.runner import Check
 
 __all__ = ["CHECKS"]
@@ -73,9 +73,8 @@ def _locked_by_uv(check: Check[Plan], folder: Path) -> Result:
     return Result.passed(check.id, check.title, summary, _evidence(path, folder))
 
 
-def _distributions(package: dict[str, object]) -> Iterator[object]:
-    wheels = package.get("wheels", [])
-    yield from wheels if isinstance(wheels, list) else []
+def _distributions(package: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from package.get("wheels", [])
     if "sdist" in package:
         yield package["sdist"]
 
@@ -107,7 +106,9 @@ def _requirements(text: str) -> Iterator[str]:
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         # `-r other.txt` is a requirement that this check cannot see through: it counts as loose.
-        is_option = line.startswith("-") and not line.startswith(("-r", "-e", "-c", "--requirement"))
+        is_option = line.startswith("-") and not line.startswith(
+            ("-r", "-e", "-c", "--requirement")
+        )
         if line and not is_option:
             yield line
 

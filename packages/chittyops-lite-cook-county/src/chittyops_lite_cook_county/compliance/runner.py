@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from attrs import evolve, frozen
+
 from chittyops_core import Finding, Outcome, Result
 
 __all__ = ["Check", "Report", "run_checks"]
@@ -71,9 +72,7 @@ def run_checks(
     return Report(tuple(results))
 
 
-def _as_given(
-    results: Iterable[Result], progress: Callable[[Result], None]
-) -> Iterable[Result]:
+def _as_given(results: Iterable[Result], progress: Callable[[Result], None]) -> Iterable[Result]:
     for result in results:
         progress(result)
         yield result

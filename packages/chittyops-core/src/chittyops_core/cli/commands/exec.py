@@ -12,9 +12,7 @@ from chittyops_core.cli.options import service_of, service_options
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @service_options
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(
-    app: str | None, environment: str, client: str | None, argv: tuple[str, ...]
-) -> None:
+def command(app: str | None, environment: str, client: str | None, argv: tuple[str, ...]) -> None:
     """Run a command with the serving release's code, environment, secrets and state.
 
     For example: chittyops exec -- python -m portal shell

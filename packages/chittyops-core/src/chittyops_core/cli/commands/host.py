@@ -20,8 +20,7 @@ def command() -> None:
 @command.command("start")
 @click.option("--http-port", type=click.IntRange(1, 65535), help="TCP port of HTTP.")
 @click.option("--https-port", type=click.IntRange(1, 65535), help="TCP port of HTTPS.")
-@click.option("--bind", multiple=True, metavar="ADDRESS",
-              help="Address to listen on, such as 0.0.0.0; may be given more than once.")  # fmt: skip
+@click.option("--bind", multiple=True, metavar="ADDRESS", help="Listen there, such as 0.0.0.0.")
 @json_option
 def start(
     http_port: int | None, https_port: int | None, bind: tuple[str, ...], as_json: bool

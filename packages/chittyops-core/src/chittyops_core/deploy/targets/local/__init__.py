@@ -1,4 +1,4 @@
-"""Releases as supervised processes of this machine, behind a Caddy that is never reloaded to switch.
+"""Releases as supervised processes of this machine, behind a Caddy switched by a pointer.
 
 `layout` says where everything lies, `builder` makes artifacts with uv, `manager` is the seam to
 the process manager (`supervisor` so far), `edge` drives Caddy, `target` joins them.

@@ -1,22 +1,22 @@
 """Where everything of a host lies, below one folder that only its owner may enter.
 
-    CHITTYOPS_HOME/
-      journal.db                     intent and history (chittyops_core.deploy.journal)
-      host.json                      ports and addresses of the edge
-      artifacts/DIGEST/{app,venv}/   built code, shared by releases that differ in configuration
-      services/SLUG/
-        state/                       $STATE_DIR: the service's own, never pruned
-        releases/ID/release.json     what runs
-        releases/ID/listeners        where its web instances listen, a line each
-        releases/ID/upstreams/       the edge's slots 0 to 11, links to instance-{0..n-1}
-        live, stage                  links to releases/ID/upstreams: the edge's pointers
-        logs/
-      secrets/                       encrypted values and their key
-      edge/                          Caddy's configuration, certificates, log
-      supervisor/                    supervisord's configuration and log
-      locks/                         one lock file a service
-      run/                           sockets, pids and launch files with secrets: gone after a reboot
-      runtime/VERSION/               the host runtime (chittyops_core.host.runtime)
+CHITTYOPS_HOME/
+  journal.db                     intent and history (chittyops_core.deploy.journal)
+  host.json                      ports and addresses of the edge
+  artifacts/DIGEST/{app,venv}/   built code, shared by releases that differ in configuration
+  services/SLUG/
+    state/                       $STATE_DIR: the service's own, never pruned
+    releases/ID/release.json     what runs
+    releases/ID/listeners        where its web instances listen, a line each
+    releases/ID/upstreams/       the edge's slots 0 to 11, links to instance-{0..n-1}
+    live, stage                  links to releases/ID/upstreams: the edge's pointers
+    logs/
+  secrets/                       encrypted values and their key
+  edge/                          Caddy's configuration, certificates, log
+  supervisor/                    supervisord's configuration and log
+  locks/                         one lock file a service
+  run/                           sockets, pids and launch files with secrets: gone after a reboot
+  runtime/VERSION/               the host runtime (chittyops_core.host.runtime)
 """
 
 from __future__ import annotations

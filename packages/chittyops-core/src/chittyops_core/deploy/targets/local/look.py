@@ -72,7 +72,9 @@ def look_at(name: str, pid: int | None, listener: Listener, release: Release) ->
         return InstanceState(name, Verdict.HEALTHY, pid, f"HTTP {answer.status}", look)
     why = f"GET {config.health.path} answered {answer.status}, expected 200 to 299"
     if location := answer.getheader("Location"):
-        why = f"GET {config.health.path} answered {answer.status} to {location}, expected 200 to 299"
+        why = (
+            f"GET {config.health.path} answered {answer.status} to {location}, expected 200 to 299"
+        )
     return InstanceState(name, Verdict.UNHEALTHY, pid, why, look)
 
 

@@ -220,7 +220,9 @@ class Supervisor(ProcessManager):
                 raise
             return
         deadline = time.monotonic() + grace_s
-        while pids := [i["pid"] for i in rpc.getAllProcessInfo() if i["group"] == group and i["pid"]]:
+        while pids := [
+            i["pid"] for i in rpc.getAllProcessInfo() if i["group"] == group and i["pid"]
+        ]:
             if time.monotonic() >= deadline:
                 for pid in pids:
                     _kill_group(pid)

@@ -1,0 +1,147 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox[uv]"]
+# ///
+"""The project's chores. `nox` runs what CI runs; `nox -l` lists all.
+
+nox -s demo             three apps in service, redeployed under load, broken and rolled back
+nox -s tests            all tests, on the interpreter that runs nox
+nox -s tests -- -k plan a selection, as pytest takes it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PACKAGES = [
+    ROOT / "packages" / name
+    for name in (
+        "chittyops-core",
+        "chittyops-lite-cook-county",
+        "chittyops-lite-digital-dossier",
+        "chittyops-lite-chitty-apps",
+    )
+]
+LOCK = "requirements/dev.txt"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "dist", "smoke"]
+
+
+def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
+    """Install development tools as locked, and the four packages from their folders."""
+    session.install("--require-hashes", "--no-deps", "-r", LOCK)
+    if packages:
+        paths = [f"-e{path}" for path in PACKAGES]
+        session.install("--no-deps", *paths)
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """Run all tests, against real Caddy, Supervisor, uv and browsers of HTTP."""
+    install(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def chaos(session: nox.Session) -> None:
+    """Run the fault tests in full: every kill point, many times over."""
+    install(session)
+    session.run("pytest", "tests/core/test_kill.py", env={"CHITTYOPS_CHAOS": "full"})
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style, format and the direction of imports."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session(python=PYTHON)
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    install(session)
+    session.run("mypy")
+
+
+@nox.session(python=PYTHON)
+def dist(session: nox.Session) -> None:
+    """Build all four distributions twice, compare them byte by byte, and check them."""
+    install(session, packages=False)
+    digests = [_build(session, ROOT / "dist" / "again"), _build(session, ROOT / "dist")]
+    if digests[0] != digests[1]:
+        session.error(f"two builds differ: {digests[0]} and {digests[1]}")
+    shutil.rmtree(ROOT / "dist" / "again")
+    built = sorted(str(path) for path in (ROOT / "dist").iterdir())
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", *(path for path in built if path.endswith(".whl")))
+
+
+def _build(session: nox.Session, target: Path) -> dict[str, str]:
+    shutil.rmtree(target, ignore_errors=True)
+    for package in PACKAGES:
+        # Build tools come from the lock, not from an isolated environment of the newest.
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--outdir", str(target), str(package),
+            silent=True, env={"SOURCE_DATE_EPOCH": "1767225600"},
+        )  # fmt: skip
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in target.iterdir()
+        if path.is_file()
+    }
+
+
+@nox.session(python=PYTHON)
+def smoke(session: nox.Session) -> None:
+    """Install each wheel alone into an empty environment and use it as its users would."""
+    wheels = {path.name.split("-")[0]: path for path in sorted((ROOT / "dist").glob("*.whl"))}
+    if len(wheels) != len(PACKAGES):
+        session.error("build them first: nox -s dist")
+    for name in wheels:
+        session.log(f"--- {name}")
+        session.run("python", "tests/smoke.py", name, str(ROOT / "dist"), env={"PYTHONPATH": ""})
+
+
+@nox.session(python=PYTHON)
+def lock(session: nox.Session) -> None:
+    """Pin the development tools and every dependency, with hashes and without addresses."""
+    session.install("uv")
+    session.run(
+        "uv", "pip", "compile", "--universal", "--python-version", "3.11", "--generate-hashes",
+        "--no-emit-index-url", "--no-header", "--upgrade", "--extra", "local",
+        str(PACKAGES[0] / "pyproject.toml"), "requirements/dev.in", "-o", LOCK,
+    )  # fmt: skip
+
+
+@nox.session(python=PYTHON)
+def demo(session: nox.Session) -> None:
+    """Put three apps into service, redeploy under load, break one, roll back. `-- --once` ends."""
+    install(session)
+    session.run("python", "tools/demo.py", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks, each beside its peer. `-- switch` runs one."""
+    install(session)
+    chosen = session.posargs or [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py"))]
+    for name in chosen:
+        session.run("python", f"benchmarks/{name}.py")
+
+
+if __name__ == "__main__":
+    nox.main()
