@@ -26,6 +26,7 @@ from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy import plan as plans
 from chittyops_core.deploy.app import App
 from chittyops_core.deploy.engine import Event, EventKind
+from chittyops_core.deploy.journal import Phase
 from chittyops_core.deploy.plan import Plan
 from chittyops_core.deploy.source import read_source
 from chittyops_core.errors import (
@@ -152,7 +153,7 @@ class OpsLite(ABC):
             NotAnOperatorError: Called from inside a release.
         """
         loaded = self.load(app, environment=environment)
-        with self._host() as host, self._interruptible(host) as progress:
+        with self._session() as host:
             fresh = self._plan(host, loaded)
             if plan is not None and _promise(plan) != _promise(fresh):
                 raise PlanStaleError(
@@ -167,7 +168,6 @@ class OpsLite(ABC):
             findings += self._open_gate("on the staged release", self._inspect(staged))
             self._require_audit(findings)
             host.serve(GateReceipt(self.kind, release, tuple(findings)))
-            progress.has_served = True
             done = evolve(host.finish(), notes=fresh.notes)
         return self._report_served(done)
 
@@ -195,12 +195,11 @@ class OpsLite(ABC):
             DeployError: It did not become healthy; what served still serves.
         """
         service = self.service(app, environment)
-        with self._host() as host, self._interruptible(host) as progress:
+        with self._session() as host:
             plan = self.plan_rollback(host, service, to)
             host.build(plan, wait=wait)
             host.stage()
             host.serve(None)
-            progress.has_served = True
             done = evolve(host.finish(), notes=plan.notes)
         return self._report_served(done)
 
@@ -270,14 +269,14 @@ class OpsLite(ABC):
 
     # --- pieces ---
 
-    def _host(self) -> HostClient:
+    def _host(self, on_event: Callable[[Event], None] | None = None) -> HostClient:
         if "CHITTYOPS_RELEASE" in os.environ:
             raise NotAnOperatorError(
                 f"this is release {os.environ['CHITTYOPS_RELEASE']} itself: app code may not "
                 "deploy, roll back or remove anything",
                 remedy="Run it from an operator's shell or from CI.",
             )
-        return HostClient(self.home, self._notify)
+        return HostClient(self.home, on_event or self._notify)
 
     def _plan(self, host: HostClient, app: App) -> Plan:
         if app.kind not in (None, self.kind):
@@ -357,27 +356,26 @@ class OpsLite(ABC):
         return deployment
 
     @contextmanager
-    def _interruptible(self, host: HostClient) -> Iterator[_Progress]:
-        """Turn KeyboardInterrupt into an undo, or past the commit point into a leave."""
-        progress = _Progress()
-        try:
-            yield progress
-        except KeyboardInterrupt:
-            if progress.has_served:
-                host.leave()
-                message, remedy = "interrupted; the new release serves, the host finishes", ""
-            else:
-                host.interrupt()
-                message, remedy = "interrupted; the deploy was undone", "Deploy again when ready."
-            raise DeployInterruptedError(
-                message, remedy=remedy, served=progress.has_served
-            ) from None
+    def _session(self) -> Iterator[HostClient]:
+        """Talk to the host; turn KeyboardInterrupt into an undo, or after the switch a leave."""
+        has_served = False
 
+        def watch(event: Event) -> None:
+            nonlocal has_served
+            has_served |= event.kind is EventKind.REACHED and event.text == Phase.SERVED
+            self._notify(event)
 
-class _Progress:
-    """Where a deploy is, for whoever interrupts it."""
-
-    has_served = False
+        with self._host(watch) as host:
+            try:
+                yield host
+            except KeyboardInterrupt:
+                if has_served:
+                    host.leave()
+                    message, remedy = "interrupted; the new release serves, the host finishes", ""
+                else:
+                    host.interrupt()
+                    message, remedy = "interrupted; the deploy was undone", "Deploy again."
+                raise DeployInterruptedError(message, remedy=remedy, served=has_served) from None
 
 
 def _promise(plan: Plan) -> tuple[object, ...]:

@@ -153,6 +153,8 @@ class DeployLite:
             serves_new = self.target.observe(service).serving == entry.release
             log.info("deploy.recovering", service=service.slug, deployment=entry.id)
             if serves_new:
+                # Again, for what follows from it: the crash may have come right after the rename.
+                self.target.serve(service, entry.release)
                 self.finish(entry)
                 done.append(f"finished the {entry.action} of {entry.release}, which serves")
             else:
@@ -178,6 +180,7 @@ class DeployLite:
         if serving is not None:
             # After a recreate the old release is stopped; requests are waiting for it.
             self.target.stage(entry.service, serving)
+            self.wait_serving(entry.service)
             self.notify(Event(EventKind.STEP, "old release runs"))
         if entry.release != serving:
             self.target.retire(entry.service, entry.release, grace_s=0)
@@ -231,7 +234,7 @@ class DeployLite:
     def _drain(self, entry: Entry) -> None:
         """Wait until the releases that neither serve nor stay warm are idle, then stop them."""
         limit = self.target.release(entry.service, entry.release).config.lifecycle.drain
-        for release in sorted(self._idle(entry.service)):
+        for release in sorted(self.idle(entry.service)):
             self.notify(Event(EventKind.STEP, f"draining {release}"))
             self._wait_idle(entry.service, release, limit)
             self.target.retire(entry.service, release, grace_s=STOP_GRACE_S)
@@ -245,13 +248,13 @@ class DeployLite:
             quiet = quiet + 1 if self.target.in_flight(service, release) == 0 else 0
             self.clock.sleep(0.05)
 
-    def _idle(self, service: Service) -> set[str]:
+    def idle(self, service: Service) -> set[str]:
         """Return the releases that run and need not."""
         observed = self.target.observe(service)
         return set(observed.running) - {observed.serving} - self.journal.warm(service)
 
     def _retire_idle(self, service: Service) -> None:
-        for release in sorted(self._idle(service)):
+        for release in sorted(self.idle(service)):
             self.target.retire(service, release, grace_s=STOP_GRACE_S)
 
     def _prune(self, service: Service) -> None:
@@ -415,7 +418,10 @@ class Attempt:
             f"release {self.release.id} did not stay well", failed, self._log_tail(), soak
         )
         base = self.plan.base
-        if base is not None and base != self.release.id:
+        if base is None:
+            # Nothing served before it, so nothing shall serve after it.
+            engine.target.remove(service)
+        elif base != self.release.id:
             engine.target.stage(service, base)
             engine.target.serve(service, base)
             engine.notify(Event(EventKind.STEP, "switched back"))

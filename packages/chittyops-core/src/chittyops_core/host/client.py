@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -218,9 +219,16 @@ class HostClient:
         except BrokenPipeError:
             pass
         if wait:
-            # Drain what it still says, so that it never blocks on a full pipe.
-            assert process.stdout is not None
-            with process.stdout:
-                for _ in process.stdout:
-                    pass
-            process.wait()
+            _outlast(process)
+        else:
+            # Somebody has to wait for it in the end, or it stays a zombie of a long-lived caller.
+            threading.Thread(target=_outlast, args=(process,), daemon=True).start()
+
+
+def _outlast(process: subprocess.Popen[str]) -> None:
+    """Read what *process* still says, so that it never blocks on a full pipe, until it ends."""
+    assert process.stdout is not None
+    with process.stdout:
+        for _ in process.stdout:
+            pass
+    process.wait()

@@ -149,8 +149,9 @@ class Load:
             for _ in range(self._workers)
         ]
         self._is_ready.set()
-        await asyncio.gather(*workers)
-        await asyncio.gather(*self._tasks)
+        while not self._stop.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*workers, *self._tasks)
 
     async def _work(self, mode: Mode) -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None

@@ -40,7 +40,7 @@ class Observed:
 
     Attributes:
         serving: The release that gets the requests; None when none does.
-        running: Releases with at least one running instance.
+        running: Releases with anything that `retire` would take away.
         present: Releases that can be staged without a build.
     """
 

@@ -58,7 +58,10 @@ class ProcessManager(ABC):
 
     @abstractmethod
     def list(self) -> Mapping[str, Mapping[str, ProcessState]]:
-        """Return group -> program -> state; empty when the manager does not run."""
+        """Return group -> program -> state of all that `stop` has not yet taken away wholly.
+
+        A group without programs is known but not loaded, as when the manager does not run.
+        """
 
     @abstractmethod
     def logs(

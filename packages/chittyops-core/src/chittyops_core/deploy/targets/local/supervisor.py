@@ -138,12 +138,14 @@ class Supervisor(ProcessManager):
         self._file(group).unlink(missing_ok=True)
 
     def list(self) -> Mapping[str, Mapping[str, ProcessState]]:
+        folder = self._layout.supervisor / "conf.d"
+        # A group that was written down but never loaded, or half taken away, is one all the same.
+        groups: dict[str, dict[str, ProcessState]] = {p.stem: {} for p in folder.glob("*.conf")}
         try:
             with self._rpc() as rpc:
                 infos = rpc.getAllProcessInfo()
         except (ConnectionError, FileNotFoundError):
-            return {}
-        groups: dict[str, dict[str, ProcessState]] = {}
+            return groups
         for info in infos:
             state = ProcessState(
                 _RUN_STATES[info["statename"]], info["pid"] or None, _explain(info)

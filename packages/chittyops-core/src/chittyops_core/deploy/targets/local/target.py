@@ -90,12 +90,13 @@ class LocalTarget(Target):
 
     def observe(self, service: Service) -> Observed:
         prefix = f"{service.slug}."
-        running = {
-            group.removeprefix(prefix)
-            for group, programs in self.manager.list().items()
-            if group.startswith(prefix) and any(p.pid for p in programs.values())
-        }
         known = set(self._release_ids(service))
+        # What a retire has not wholly taken away counts as running, so that it is retired again.
+        running = {
+            group.removeprefix(prefix) for group in self.manager.list() if group.startswith(prefix)
+        }
+        run_files = {path.name[:8] for path in self.layout.sockets(service).glob("????????-*")}
+        running |= {release for release in known if release[:8] in run_files}
         present = {
             release
             for release in known
@@ -192,7 +193,8 @@ class LocalTarget(Target):
         state = files.ensure_private_dir(self.layout.state(service))
         files.ensure_private_dir(self.layout.logs(service))
         files.ensure_private_dir(self.layout.sockets(service))
-        if self._group(service, release_id) not in self.manager.list():
+        programs = self.manager.list().get(self._group(service, release_id), {})
+        if not any(program.pid for program in programs.values()):
             self._choose_listeners(release)
         self._open_upstreams(release)
         self._write_launch_files(release, state)
@@ -239,6 +241,7 @@ class LocalTarget(Target):
         wait_until(lambda: self.in_flight(service, serving) == 0, timeout_s=grace_s)
         left_s = max(0.0, grace_s - (time.monotonic() - start))
         self.manager.stop(self._group(service, serving), grace_s=left_s)
+        self._remove_run_files(service, serving)
 
     def prune(self, service: Service, keep: frozenset[str]) -> frozenset[str]:
         observed = self.observe(service)

@@ -1,0 +1,172 @@
+"""Fixtures: a host of one's own for each test that wants one, and apps to put on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from chittyops_core.deploy.targets.base import Address
+from chittyops_core.host.fetch import fetch
+
+APPS = Path(__file__).parent / "apps"
+COMMAND = Path(sys.executable).with_name("chittyops")
+
+
+@pytest.fixture(scope="session")
+def shared_runtimes() -> Iterator[Path]:
+    """One folder of host runtimes for the whole run: each is 200 MB and made once."""
+    folder = Path(tempfile.mkdtemp(prefix="chr-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+class HostUnderTest:
+    """One home with ports of its own, and the command line as a user types it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.http, self.https = free_port(), free_port()
+        self.environment = {
+            **os.environ,
+            "CHITTYOPS_HOME": str(home),
+            "CHITTYOPS_HTTP_PORT": str(self.http),
+            "CHITTYOPS_HTTPS_PORT": str(self.https),
+        }
+
+    def run(
+        self,
+        *words: str,
+        cwd: Path | None = None,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Type a `chittyops` command; return what came back."""
+        return subprocess.run(
+            [str(COMMAND), *words], cwd=cwd or self.home.parent, input=stdin, text=True,
+            capture_output=True, timeout=120, env={**self.environment, **(env or {})},
+            check=False,
+        )  # fmt: skip
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Type a command and leave it running."""
+        return subprocess.Popen(
+            [str(COMMAND), *words], cwd=self.home.parent, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment,
+        )  # fmt: skip
+
+    def deploy(self, folder: Path, *words: str) -> dict[str, Any]:
+        """Deploy and return the report; fail the test when it is refused."""
+        done = self.run("deploy", str(folder), "--yes", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def refuse(self, folder: Path, *words: str) -> str:
+        """Deploy, expect exit 1 without a traceback, and return what was said."""
+        done = self.run("deploy", str(folder), "--yes", *words)
+        assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def status(self) -> list[dict[str, Any]]:
+        done = self.run("status", "--json")
+        assert done.returncode == 0, done.stderr
+        services: list[dict[str, Any]] = json.loads(done.stdout)["services"]
+        return services
+
+    def get(self, report: Mapping[str, Any], path: str = "/") -> str:
+        """Ask a deployed service as a visitor would."""
+        return fetch(address_of(report), path).body.decode()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process of this home: the host's own, the edge, the apps."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                is_ours = process.environ().get("CHITTYOPS_SUPERVISED") == str(self.home)
+                is_ours = is_ours or str(self.home) in " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        return found
+
+    def destroy(self) -> None:
+        """Take it down at once; how a host goes in peace has tests of its own."""
+        while left := self.processes():
+            for process in left:
+                process.send_signal(signal.SIGKILL)
+            psutil.wait_procs(left, timeout=5)
+
+
+def address_of(report: Mapping[str, Any]) -> Address:
+    connect = report["connect"]
+    return Address(
+        report["url"], connect["address"], connect["host"], connect["tls"], connect["ca_file"], ""
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def make_host(runtimes: Path) -> HostUnderTest:
+    base = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+    home = base / "h"
+    home.mkdir(mode=0o700)
+    # A link: the host makes its runtime there, and `remove --all` removes only the link.
+    (home / "runtime").symlink_to(runtimes)
+    return HostUnderTest(home)
+
+
+@pytest.fixture
+def host(shared_runtimes: Path) -> Iterator[HostUnderTest]:
+    """A host of this test's own, taken down afterwards whatever happened to it."""
+    made = make_host(shared_runtimes)
+    yield made
+    made.destroy()
+    shutil.rmtree(made.home.parent)
+
+
+def write_app(
+    folder: Path,
+    name: str = "hello",
+    *,
+    version: str = "one",
+    behaviour: str = "",
+    command: str | None = None,
+    more: str = "",
+    env: str = "",
+) -> Path:
+    """Write an app that needs nothing installed; *more* is more TOML, *env* lines of [env]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(APPS / "serve.py", folder / "serve.py")
+    command = command or f"exec {sys.executable} -S serve.py # $SOCKET"
+    (folder / "chittyops.toml").write_text(
+        f'[app]\nname = "{name}"\nkind = "chitty-apps"\n'
+        f"[process.web]\ncommand = '''{command}'''\n"
+        f'[env]\nVERSION = "{version}"\nBEHAVIOUR = "{behaviour}"\n{env}\n'
+        f"{more}\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A small app that is well."""
+    return write_app(tmp_path / "hello")
