@@ -77,22 +77,17 @@ class Supervisor(ProcessManager):
         if self.pid is not None:
             return False
         self._write_configuration()
-        with (self._layout.supervisor / "start.log").open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", self._conf],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env={**_clean_environment(), **self._marks},
-                start_new_session=True, close_fds=True,
-            )  # fmt: skip
-        is_up = wait_until(
-            lambda: self.pid is not None or process.poll() is not None, timeout_s=START_TIMEOUT_S
-        )
-        if not is_up or process.poll() is not None:
-            tail = (self._layout.supervisor / "start.log").read_text(errors="replace")[-2000:]
+        # It reads its configuration, complains about it, and only then goes to the background.
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", self._conf],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**_clean_environment(), **self._marks}, start_new_session=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0 or not wait_until(lambda: self.pid, timeout_s=START_TIMEOUT_S):
             raise HostError(
                 "supervisord does not start",
-                remedy=f"Its log: {self._layout.supervisor}",
-                detail=tuple(tail.splitlines()),
+                remedy=f"Its log: {self._layout.supervisor / 'supervisord.log'}",
+                detail=tuple(done.stdout.splitlines()[-10:]),
             )
         return True
 
