@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+
 from chittyops_core import App, Service
 from chittyops_core.deploy.source import read_source
 from chittyops_core.deploy.targets.base import BuildInput

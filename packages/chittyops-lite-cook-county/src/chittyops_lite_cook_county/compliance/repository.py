@@ -84,7 +84,7 @@ def _locked_by_hashes(check: Check[Plan], folder: Path) -> Result:
     loose, total = [], 0
     for line in _requirements(path.read_text(encoding="utf-8")):
         total += 1
-        is_pinned = re.search(r"==\s*[^\s;*]+", line) and "--hash=sha" in line
+        is_pinned = re.search(r"==\s*[^\s;*,]+(\s|;|$)", line) and "--hash=sha" in line
         if not is_pinned:
             loose.append(line.split("--hash")[0].strip())
     if loose:
