@@ -166,6 +166,29 @@ def test_a_failed_recreate_brings_the_old_release_back(host: HostUnderTest, app:
     assert set(load.tally.bodies) == {"one"}
 
 
+def test_a_recreate_that_takes_all_its_time_to_fail_loses_no_request(
+    host: HostUnderTest, app: Path
+) -> None:
+    """Requests wait at the edge until the old release is back."""
+    more = '[deploy]\nstrategy = "recreate"\n[health]\ntimeout = "3s"'
+    report = host.deploy(write_app(app, more=more))
+
+    with Load(address_of(report)) as load:
+        host.refuse(write_app(app, version="two", behaviour="mute", more=more))
+        load.wait(100)
+
+    assert load.tally.failed == {}, load.tally.reasons
+    assert load.tally.slowest_s > 3
+
+
+def test_a_change_of_configuration_builds_nothing(host: HostUnderTest, app: Path) -> None:
+    """Same code, another manifest: another release of the same artifact."""
+    host.deploy(app)
+    host.deploy(write_app(app, version="two"))
+
+    assert len(list((host.home / "artifacts").iterdir())) == 1
+
+
 def test_several_instances_share_the_requests(host: HostUnderTest, app: Path) -> None:
     """Each of three instances answers; a redeploy to two loses nothing."""
     three = write_app(app, command=None)

@@ -10,13 +10,16 @@ from attrs import frozen
 
 from chittyops_core._kit import files
 from chittyops_core.errors import ManifestError
+from chittyops_core.model.manifest_reader import FILE_NAME
 
 __all__ = ["Source", "list_source", "read_source"]
 
-# Never part of an app: version control, caches, environments, and files of local secrets.
+# Never part of an app: version control, caches, environments, files of local secrets, and the
+# configuration, which is the other half of a release's identity (and other clients' besides).
 _LEFT_OUT = (
     ".git", ".hg", ".svn", "__pycache__", "*.pyc", ".venv", "venv", "node_modules", ".tox",
     ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store", ".env", ".env.*",
+    FILE_NAME, "clients/*.toml",
 )  # fmt: skip
 
 

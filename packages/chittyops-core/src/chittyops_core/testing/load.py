@@ -85,14 +85,25 @@ class Load:
         address: Address,
         *,
         path: str = "/",
+        body: bytes = b"note=under+load",
         modes: tuple[Mode, ...] = ALL_MODES,
         workers: int = 1,
         pause_s: float = 0.0,
     ) -> None:
-        """Args are: where, which path, how, how many workers for each mode, pause between two."""
+        """Make a load; it starts when it is entered.
+
+        Args:
+            address: Where.
+            path: What to ask for.
+            body: What a POST sends, as a form.
+            modes: How to ask.
+            workers: How many ask at once, for each mode.
+            pause_s: Seconds that a worker rests after each answer.
+        """
         self.tally = Tally()
         self._address = address
         self._path = path
+        self._body = body
         self._modes = modes
         self._workers = workers
         self._pause_s = pause_s
@@ -208,7 +219,7 @@ class Load:
         path: str | None = None,
     ) -> tuple[int, bytes, bool]:
         reader, writer = connection
-        body = b"note=under+load" if mode.method == "POST" else b""
+        body = self._body if mode.method == "POST" else b""
         head = (
             f"{mode.method} {path or self._path} HTTP/1.1\r\nHost: {self._address.host}\r\n"
             f"Content-Type: application/x-www-form-urlencoded\r\n"

@@ -121,7 +121,7 @@ def _look_private(check: Check[Plan], plan: Plan) -> Result:
     exclude = plan.source.exclude if plan.source else ()
     found = list_source(folder, exclude)
     folders = {folder / parent for name in found for parent in Path(name).parents}
-    paths = [folder / name for name in found]
+    paths = [folder / name for name in found] + list(folder.glob("chittyops.toml"))
     paths += [path for path in folders if path != folder]
     writable = sorted(
         path.relative_to(folder).as_posix()

@@ -43,8 +43,12 @@ DEFAULT_HTTP_PORT = 7080
 DEFAULT_HTTPS_PORT = 7443
 
 SLOTS = MAX_INSTANCES
-HOLD = "30s"
-"""How long a request waits for an upstream: over a crash, or a stop-first deploy."""
+HOLD = "75s"
+"""How long a request waits for an upstream: over a crash, or a stop-first deploy.
+
+Longer than the default health.timeout twice: when a new release takes all its time to fail and
+the old one is started again, who waited is answered.
+"""
 
 IDLE_UPSTREAM = "1s"
 """How long Caddy keeps an idle connection to an app.

@@ -254,10 +254,10 @@ def _escape(text: str | Path) -> str:
 
 
 def _explain(info: Mapping[str, Any]) -> str:
-    """Say how a process ended, from Supervisor's own words."""
-    if info["spawnerr"] and info["statename"] in ("BACKOFF", "FATAL"):
-        status = f", exit status {info['exitstatus']}" if info["exitstatus"] else ""
-        return f"{info['spawnerr']}{status}"
+    """Say how a process ended, from what Supervisor knows of it."""
+    if info["statename"] in ("BACKOFF", "FATAL"):
+        is_quick = "too quickly" in info["spawnerr"]
+        return "it ended within a second of its start" if is_quick else str(info["spawnerr"])
     if info["statename"] == "EXITED":
         return f"exit status {info['exitstatus']}"
     return str(info["description"])

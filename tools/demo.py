@@ -1,0 +1,184 @@
+"""Three apps in service, redeployed under load, one broken on purpose, one rolled back.
+
+    nox -s demo               shows it, then leaves the apps running until Ctrl-C
+    nox -s demo -- --once     shows it and takes everything down again
+
+Starts from nothing, in a home of its own under /tmp; ends with status 1 if any request failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from chittyops_core import Deployment, OpsLite
+from chittyops_core.deploy.engine import Event, EventKind
+from chittyops_core.deploy.targets.local.edge import DEFAULT_HTTP_PORT, DEFAULT_HTTPS_PORT
+from chittyops_core.errors import DeployError
+from chittyops_core.host import HostClient
+from chittyops_core.host.fetch import fetch
+from chittyops_core.testing.load import Load, Mode, Tally
+from chittyops_lite_chitty_apps import ChittyAppsOpsLite
+from chittyops_lite_cook_county import CookCountyOpsLite
+from chittyops_lite_digital_dossier import DigitalDossierOpsLite
+
+GET = (Mode("GET", keep_alive=False), Mode("GET"))
+POST = (Mode("POST", keep_alive=False), Mode("POST"))
+PAUSE_S = 0.002
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--once", action="store_true", help="take everything down at the end")
+    once = parser.parse_args().once or not sys.stdin.isatty()
+    choose_ports()
+    with tempfile.TemporaryDirectory(prefix="chitty-", dir="/tmp") as folder:
+        home = Path(folder) / "home"
+        try:
+            lost = Show(Path(folder), home).run()
+            if not once:
+                wait_for_ctrl_c()
+        finally:
+            with HostClient(home) as host:
+                host.erase()
+    sys.exit(1 if lost else 0)
+
+
+class Show:
+    """The demonstration, act by act."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self.apps: list[tuple[str, OpsLite, str, Callable[[Path], Deployment]]] = []
+        for name, cls in (("court-portal", CookCountyOpsLite), ("corner-shop", ChittyAppsOpsLite)):
+            lite = cls(home=home, notify=show)
+            self.apps.append((name, lite, "/", lite.deploy))
+        dossier = DigitalDossierOpsLite("acme", home=home, notify=show)
+        self.apps.insert(1, ("client-portal", dossier, "/notes", dossier.deploy_for_client))
+
+    def run(self) -> int:
+        """Return how many requests were lost."""
+        say("1. Three apps go into service")
+        served = {}
+        for name, lite, _, deploy in self.apps:
+            self._copy_starter(name, lite)
+            say(f"   {name} ({lite.kind})")
+            served[name] = deploy(self.folder / name)
+        tallies = {}
+        for number, (name, lite, path, deploy) in enumerate(self.apps, start=2):
+            say(f"{number}. {name} is redeployed under load, rolled back, and redeployed")
+            tallies[name] = self._redeploy(served[name], lite, name, path, deploy)
+        say("5. A broken version of corner-shop is deployed under load")
+        tallies["corner-shop, broken"] = self._break(served["corner-shop"])
+        return self._report(served, tallies)
+
+    def _copy_starter(self, name: str, lite: OpsLite) -> None:
+        package = type(lite).__module__.partition(".")[0]
+        shutil.copytree(str(files(package) / "templates" / "starter"), self.folder / name)
+
+    def _redeploy(
+        self, served: Deployment, lite: OpsLite, name: str, path: str,
+        deploy: Callable[[Path], Deployment],
+    ) -> Tally:  # fmt: skip
+        """Two new versions and a rollback between them, while people use the app."""
+        posts = (served.address, path, POST) if path != "/" else (served.address, "/", ())
+        with (
+            Load(served.address, modes=GET, pause_s=PAUSE_S) as reading,
+            Load(posts[0], path=posts[1], modes=posts[2], pause_s=PAUSE_S) as writing,
+        ):
+            for version in ("second", "third"):
+                set_variable(self.folder / name, "DEMO_VERSION", version)
+                deploy(self.folder / name)
+                reading.wait(200)
+                if version == "second":
+                    lite.rollback(name)
+                    reading.wait(200)
+        reading.tally.answered.update(writing.tally.answered)
+        reading.tally.failed.update(writing.tally.failed)
+        reading.tally.reasons.update(writing.tally.reasons)
+        return reading.tally
+
+    def _break(self, served: Deployment) -> Tally:
+        """A version that dies at once: the old one goes on serving."""
+        name, _, _, deploy = self.apps[2]
+        code = self.folder / name / "shop.py"
+        code.write_text(code.read_text() + "\nraise RuntimeError('the fridge is on fire')\n")
+        with Load(served.address, modes=GET, pause_s=PAUSE_S) as load:
+            try:
+                deploy(self.folder / name)
+                raise AssertionError("a broken release was served")
+            except DeployError as error:
+                say(f"   refused: {error.message}")
+                say("   " + next(line for line in error.detail if "fridge" in line).strip())
+            load.wait(200)
+        return load.tally
+
+    def _report(self, served: dict[str, Deployment], tallies: dict[str, Tally]) -> int:
+        say("")
+        say(f"{'':22} {'requests':>9} {'failed':>7} {'slowest':>9}")
+        for name, tally in tallies.items():
+            lost, slowest = tally.failed.total(), tally.slowest_s
+            say(f"{name:22} {tally.total:9} {lost:7} {slowest:8.2f}s")
+            for reason, count in tally.reasons.most_common(3):
+                say(f"    {count} x {reason}")
+        say("")
+        for done in served.values():
+            answer = fetch(done.address, "/healthz")
+            say(f"{done.address.url:48} answers {answer.status}")
+        total = sum(tally.failed.total() for tally in tallies.values())
+        say(f"\n{total} failed requests")
+        return total
+
+
+def show(event: Event) -> None:
+    """Print phases as they are reached."""
+    if event.kind is EventKind.REACHED and event.seconds is not None:
+        say(f"      {event.text:8} {event.seconds:6.2f} s")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def set_variable(folder: Path, name: str, value: str) -> None:
+    """Change the configuration, which makes a new release of the same code."""
+    manifest = folder / "chittyops.toml"
+    lines = [line for line in manifest.read_text().splitlines() if not line.startswith(name)]
+    lines.insert(lines.index("[env]") + 1, f'{name} = "{value}"')
+    manifest.write_text("\n".join(lines) + "\n")
+
+
+def choose_ports() -> None:
+    """Take the default ports where they are free, else others, so that the demo always runs."""
+    for variable, port in (
+        ("CHITTYOPS_HTTP_PORT", DEFAULT_HTTP_PORT),
+        ("CHITTYOPS_HTTPS_PORT", DEFAULT_HTTPS_PORT),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                probe.bind(("127.0.0.1", 0))
+            os.environ.setdefault(variable, str(probe.getsockname()[1]))
+
+
+def wait_for_ctrl_c() -> None:
+    say("\nOpen the addresses in a browser. Ctrl-C takes everything down.")
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        say("")
+
+
+if __name__ == "__main__":
+    main()
