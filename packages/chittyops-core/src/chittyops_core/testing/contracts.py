@@ -34,6 +34,8 @@ __all__ = ["LiteContract", "MakeRelease", "TargetContract"]
 MakeRelease = Callable[[str], tuple[Release, BuildInput]]
 """Takes the text that the release shall answer to GET /, returns it with what to build it from."""
 
+NONE: frozenset[str] = frozenset()
+
 
 class TargetContract:
     """What a target must keep. Needs fixtures `target` and `make_release` (a MakeRelease)."""
@@ -54,7 +56,7 @@ class TargetContract:
 
         observed = target.observe(release.service)
 
-        assert (observed.serving, observed.running, observed.present) == (None, set(), set())
+        assert (observed.serving, observed.running, observed.present) == (None, NONE, NONE)
 
     def test_building_twice_is_building_once(
         self, target: Target, make_release: MakeRelease
@@ -84,7 +86,7 @@ class TargetContract:
 
         assert [i.pid for i in target.probe(one.service, one.id).instances] == before
         observed = target.observe(one.service)
-        assert (observed.serving, observed.running) == (None, {one.id})
+        assert (observed.serving, observed.running) == (None, frozenset({one.id}))
 
     def test_serve_is_what_makes_it_answer(self, target: Target, one: Release) -> None:
         """Serving twice is serving once."""
@@ -124,7 +126,7 @@ class TargetContract:
         target.retire(one.service, one.id, grace_s=1)
 
         observed = target.observe(one.service)
-        assert (observed.running, observed.present) == (set(), {one.id})
+        assert (observed.running, observed.present) == (NONE, frozenset({one.id}))
         assert target.probe(one.service, one.id).verdict is Verdict.GONE
         _bring_up(target, one)
 
@@ -161,7 +163,7 @@ class TargetContract:
         target.remove(one.service)
 
         observed = target.observe(one.service)
-        assert (observed.serving, observed.running, observed.present) == (None, set(), set())
+        assert (observed.serving, observed.running, observed.present) == (None, NONE, NONE)
 
 
 def _bring_up(target: Target, release: Release) -> None:
