@@ -322,7 +322,9 @@ def _changes(plan: Plan, serving: Release | None) -> Iterator[Change]:
             yield Change(
                 f"env {name} (secret)",
                 None if old is None else "set",
-                "to be generated" if new is None else ("changed" if old else "set"),
+                PENDING
+                if new == PENDING
+                else ("changed" if old and new else "set" if new else None),
             )
         elif ".secret." not in key:
             yield Change(_spoken(key), old, new)
@@ -335,11 +337,19 @@ def _spoken(key: str) -> str:
     return key
 
 
+PENDING = "to be generated"
+
+
 def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """Return the leaves of nested mappings, keyed by dotted path; what is not set is left out."""
+    """Return the leaves of nested mappings, keyed by dotted path; what is not set is left out.
+
+    But for the fingerprint of a secret: one that is not there yet is to be generated.
+    """
     leaves: dict[str, str] = {}
     for key, entry in value.items():
         path = f"{prefix}{key}"
+        if entry is None and key == "fingerprint":
+            entry = PENDING
         if isinstance(entry, Mapping):
             leaves |= _flatten(entry, path + ".")
         elif entry not in (None, [], ()):

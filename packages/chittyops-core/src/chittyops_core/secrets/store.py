@@ -136,17 +136,15 @@ class SecretStore:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            stored = json.loads(self._file.read_text())
-            values = stored["values"]
+            values = json.loads(self._file.read_text())["values"]
+            return {str(name): dict(entry) for name, entry in values.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SecretError(
                 f"the store of secrets is damaged: {self._file}",
                 remedy="Restore it from a backup, or delete it and set the secrets anew.",
             ) from error
-        assert isinstance(values, dict)
-        return values
 
     def _write(self, entries: Mapping[str, Any]) -> None:
         text = json.dumps({"version": 1, "values": entries}, indent=1, sort_keys=True)

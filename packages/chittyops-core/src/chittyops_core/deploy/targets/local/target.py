@@ -89,12 +89,9 @@ class LocalTarget(Target):
     # --- what is true ---
 
     def observe(self, service: Service) -> Observed:
-        prefix = f"{service.slug}."
         known = set(self._release_ids(service))
         # What a retire has not wholly taken away counts as running, so that it is retired again.
-        running = {
-            group.removeprefix(prefix) for group in self.manager.list() if group.startswith(prefix)
-        }
+        running = self._grouped(service)
         run_files = {path.name[:8] for path in self.layout.sockets(service).glob("????????-*")}
         running |= {release for release in known if release[:8] in run_files}
         present = {
@@ -256,9 +253,8 @@ class LocalTarget(Target):
         return frozenset(deleted)
 
     def remove(self, service: Service) -> None:
-        for group in self.manager.list():
-            if group.startswith(f"{service.slug}."):
-                self.manager.stop(group, grace_s=10)
+        for release_id in self._grouped(service):
+            self.manager.stop(self._group(service, release_id), grace_s=10)
         for staged in (False, True):
             self.layout.pointer(service, staged=staged).unlink(missing_ok=True)
         self._sync_edge()
@@ -414,6 +410,14 @@ class LocalTarget(Target):
 
     def _group(self, service: Service, release_id: str) -> str:
         return f"{service.slug}.{release_id}"
+
+    def _grouped(self, service: Service) -> set[str]:
+        """Return the releases that the manager has a group of.
+
+        By the whole slug: `app.production` is the beginning of `app.production.client` too.
+        """
+        split = (group.rpartition(".") for group in self.manager.list())
+        return {release for slug, _, release in split if slug == service.slug}
 
     def _release_ids(self, service: Service) -> list[str]:
         folder = self.layout.releases(service)
