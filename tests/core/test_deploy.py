@@ -432,3 +432,34 @@ def test_remove_all_leaves_no_process_and_no_file_but_journal_and_state(
     assert host.processes() == []
     left = {p.relative_to(host.home).as_posix() for p in host.home.rglob("*") if not p.is_dir()}
     assert left == {"journal.db", "services/hello.production/state/precious"}
+
+
+def test_a_home_with_spaces_and_percent_signs_works(
+    host: HostUnderTest, app: Path, shared_runtimes: Path
+) -> None:
+    """It stands in Supervisor's configuration, where % begins an expansion."""
+    odd = host.home.parent / "my 100% home"
+    odd.mkdir()
+    (odd / "runtime").symlink_to(shared_runtimes)
+    host.home = odd
+    host.environment["CHITTYOPS_HOME"] = str(odd)
+
+    report = host.deploy(app)
+
+    assert host.get(report) == "one"
+
+
+def test_a_client_and_an_app_of_one_name_are_kept_apart(host: HostUnderTest, app: Path) -> None:
+    """prefix-confusion attack: removing `hello` touches no `hello` of a client."""
+    (app / "clients").mkdir()
+    (app / "clients/acme.toml").touch()
+    mine = host.deploy(app)
+    text = (app / "chittyops.toml").read_text()
+    (app / "chittyops.toml").write_text(text.replace("chitty-apps", "digital-dossier"))
+    theirs = host.deploy(app, "--client", "acme")
+
+    host.run("remove", "--app", "hello", "--yes")
+
+    assert host.get(theirs) == "one"
+    assert "No service" not in host.get(theirs)
+    assert mine["url"] != theirs["url"]

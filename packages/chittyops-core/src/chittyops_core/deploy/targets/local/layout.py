@@ -58,6 +58,12 @@ class Layout:
                 f"below it leave room for {room}",
                 remedy="Set CHITTYOPS_HOME to a shorter path.",
             )
+        if not str(home).isprintable() or any(sign in str(home) for sign in "{};|"):
+            # It stands in Caddy's placeholders and addresses and in Supervisor's configuration.
+            raise HostError(
+                f"CHITTYOPS_HOME {str(home)!r} holds a brace, a semicolon, a bar or a control sign",
+                remedy="Set CHITTYOPS_HOME to a plain path.",
+            )
         layout = cls(home)
         try:
             for folder in (
