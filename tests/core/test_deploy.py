@@ -434,11 +434,9 @@ def test_remove_all_leaves_no_process_and_no_file_but_journal_and_state(
     assert left == {"journal.db", "services/hello.production/state/precious"}
 
 
-def test_a_home_with_spaces_and_percent_signs_works(
-    host: HostUnderTest, app: Path, shared_runtimes: Path
-) -> None:
-    """It stands in Supervisor's configuration, where % begins an expansion."""
-    odd = host.home.parent / "my 100% home"
+def test_a_home_with_spaces_works(host: HostUnderTest, app: Path, shared_runtimes: Path) -> None:
+    """It stands in Supervisor's configuration, on command lines and in the edge's pointers."""
+    odd = host.home.parent / "my own home"
     odd.mkdir()
     (odd / "runtime").symlink_to(shared_runtimes)
     host.home = odd
@@ -463,3 +461,53 @@ def test_a_client_and_an_app_of_one_name_are_kept_apart(host: HostUnderTest, app
     assert host.get(theirs) == "one"
     assert "No service" not in host.get(theirs)
     assert mine["url"] != theirs["url"]
+
+
+def test_a_process_that_runs_away_from_its_group_ends_with_its_release(
+    host: HostUnderTest, app: Path
+) -> None:
+    """escape attack: a daemon that an app started in a session of its own is found and ended."""
+    daemon = f"setsid {sys.executable} -S -c 'import time; time.sleep(600)' & "
+    text = write_app(app).joinpath("chittyops.toml").read_text()
+    (app / "chittyops.toml").write_text(text.replace("exec ", daemon.replace("'", '"') + "exec "))
+    host.deploy(app)
+    assert len(_sleepers(host)) == 1
+
+    host.deploy(write_app(app, version="two"))
+
+    assert _sleepers(host) == []
+
+
+def _sleepers(host: HostUnderTest) -> list[psutil.Process]:
+    return [p for p in host.processes() if "time.sleep(600)" in " ".join(p.cmdline())]
+
+
+def test_two_new_services_at_once_both_get_their_route(host: HostUnderTest, tmp_path: Path) -> None:
+    """The edge's configuration is made under a lock, from what is then true."""
+    folders = [write_app(tmp_path / f"app-{n}", f"app-{n}", version=str(n)) for n in range(4)]
+    host.deploy(folders[0])
+
+    running = [host.start("deploy", str(folder), "--yes", "--json") for folder in folders[1:]]
+    reports = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+
+    assert [host.get(report) for report in reports] == ["1", "2", "3"]
+
+
+def test_damaged_settings_and_journal_are_named_and_stop_nothing_that_serves(
+    host: HostUnderTest, app: Path
+) -> None:
+    """What serves goes on; the message says which file and what to do."""
+    report = host.deploy(app)
+    (host.home / "journal.db").rename(host.home / "journal.good")
+    (host.home / "journal.db").write_bytes(b"garbage " * 1000)
+
+    damaged = host.run("status")
+    (host.home / "journal.good").replace(host.home / "journal.db")
+    (host.home / "host.json").write_text("{")
+    settings = host.run("status")
+
+    assert (damaged.returncode, settings.returncode) == (1, 1)
+    assert "journal.db cannot be read" in damaged.stderr
+    assert "host.json" in settings.stderr
+    assert "Traceback" not in damaged.stderr + settings.stderr
+    assert host.get(report) == "one"

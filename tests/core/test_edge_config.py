@@ -112,7 +112,7 @@ def test_the_admin_endpoint_is_a_private_socket(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(
-    "home", ["/tmp/" + "x" * 120, "/tmp/a{env.HOME}b", "/tmp/a\nb", "/tmp/a}b"]
+    "home", ["/tmp/" + "x" * 120, "/tmp/a{env.HOME}b", "/tmp/a\nb", "/tmp/a}b", "/tmp/100%"]
 )
 def test_a_home_that_cannot_stand_in_a_configuration_is_refused(home: str) -> None:
     """placeholder-injection attack: the home's path becomes part of Caddy's and Supervisor's."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from chittyops_core.deploy.journal import Action, Journal, Phase
+from chittyops_core.errors import HostError
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
 from conftest import FakeClock
@@ -132,9 +132,9 @@ def test_a_commit_is_on_disk_and_private(journal: Journal, tmp_path: Path) -> No
 
 
 def test_a_damaged_journal_is_not_written_over(tmp_path: Path) -> None:
-    """SQLite's own complaint, and the file as it was."""
+    """It is named, and the file stays as it was."""
     (tmp_path / "journal.db").write_bytes(b"not a database, " * 100)
 
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(HostError, match="cannot be read"):
         Journal(tmp_path / "journal.db", FakeClock())
     assert (tmp_path / "journal.db").read_bytes().startswith(b"not a database")

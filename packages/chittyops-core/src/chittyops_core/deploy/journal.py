@@ -18,6 +18,7 @@ from attrs import frozen
 
 from chittyops_core._kit import wire
 from chittyops_core._kit.clock import Clock
+from chittyops_core.errors import HostError
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
 
@@ -100,6 +101,16 @@ class Journal:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
+        try:
+            self._open(path)
+        except sqlite3.DatabaseError as error:
+            raise HostError(
+                f"the journal {path} cannot be read: {error}",
+                remedy="Restore it from a backup, or move it away: what serves goes on serving, "
+                "and its next deploy begins a new history.",
+            ) from error
+
+    def _open(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
         path.chmod(0o600)
         self._db.row_factory = sqlite3.Row
@@ -121,8 +132,8 @@ class Journal:
 
     def services(self) -> list[Service]:
         """Return every service that was not removed, sorted."""
-        rows = self._all("SELECT slug FROM service")
-        return sorted(Service.from_slug(row["slug"]) for row in rows)
+        rows = self._all("SELECT slug FROM service ORDER BY slug")
+        return [Service.from_slug(row["slug"]) for row in rows]
 
     def forget(self, service: Service) -> None:
         """Drop the service, its releases and settings; its deployments stay as history."""

@@ -6,17 +6,19 @@ import json
 import os
 import queue
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 from attrs import evolve
 
 from chittyops_core._kit import files, logs, wire
 from chittyops_core._kit.clock import SystemClock
+from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
 from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
@@ -37,7 +39,7 @@ from chittyops_core.secrets import SecretStore
 
 __all__ = ["Host", "Server", "main"]
 
-T = TypeVar("T")
+log = get_logger("chittyops.host")
 
 
 class Host:
@@ -416,31 +418,23 @@ class Server:
         try:
             self._current = number
             result = self._step(request)
-        except KeyboardInterrupt as interrupt:
+        except (ChittyOpsError, KeyboardInterrupt, OSError, sqlite3.Error) as error:
+            # From here on nothing interrupts: what was begun is brought to its end.
             self._current = None
             served = self._host is not None and self._host.has_served
-            if self._host is not None:
-                self._host.drop_attempt(interrupt)
-            error = DeployInterruptedError("interrupted", served=served)
-            self._send({"id": number, "error": error.to_wire()})
-        except ChittyOpsError as error:
-            self._current = None
-            if self._host is not None:
-                self._host.drop_attempt(error)
-            self._send({"id": number, "error": error.to_wire()})
-        except OSError as error:
-            self._current = None
-            if self._host is not None:
-                self._host.drop_attempt(error)
-            named = HostError(
-                f"the machine refuses: {error}",
-                remedy="Free disk space or mend the permissions, then try again.",
-                errno=error.errno,
-            )
-            self._send({"id": number, "error": named.to_wire()})
+            self._drop_attempt(error)
+            self._send({"id": number, "error": _named(error, served=served).to_wire()})
         else:
             self._current = None
             self._send({"id": number, "result": result})
+
+    def _drop_attempt(self, why: BaseException) -> None:
+        try:
+            if self._host is not None:
+                self._host.drop_attempt(why)
+        except (ChittyOpsError, OSError, sqlite3.Error) as error:
+            # As on a full disk: the next command settles it.
+            log.warning("host.attempt_left", error=str(error))
 
     def _step(self, request: Mapping[str, Any]) -> Any:
         name = str(request.get("step"))
@@ -469,6 +463,18 @@ class Server:
         with suppress(BrokenPipeError):
             self._out.write(json.dumps(message) + "\n")
             self._out.flush()
+
+
+def _named(error: BaseException, *, served: bool) -> ChittyOpsError:
+    """Return *error* as one that the caller can show."""
+    if isinstance(error, ChittyOpsError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return DeployInterruptedError("interrupted", served=served)
+    return HostError(
+        f"the machine refuses: {error}",
+        remedy="Free disk space or mend the permissions, then try again.",
+    )
 
 
 def main(argv: list[str]) -> None:

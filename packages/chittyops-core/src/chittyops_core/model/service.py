@@ -13,7 +13,7 @@ LOCAL_DOMAIN = "localhost"
 """Resolves to the loopback address everywhere (RFC 6761 6.3)."""
 
 
-@frozen(order=True)
+@frozen
 class Service:
     """One app in one environment, for one client or for all. Raises ValueError on a bad name."""
 

@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from chittyops_core._kit import files
-from chittyops_core._kit.locks import FileLock
+from chittyops_core._kit.locks import FileLock, LockHeldError
 from chittyops_core.deploy.source import list_source
 from chittyops_core.deploy.targets.base import BuildInput
 from chittyops_core.deploy.targets.local.layout import Layout
@@ -56,8 +56,7 @@ class Artifacts:
             BuildError: uv failed; its last lines are in `detail`.
             PlanStaleError: The folder changed since the plan was made.
         """
-        lock = FileLock(self._layout.locks / f"artifact-{digest[:16]}.lock")
-        with lock.acquire("build", wait=_pause):
+        with self._lock(digest).acquire("build", wait=_pause):
             if self.is_complete(digest):
                 self._report("artifact is there already")
                 return
@@ -72,14 +71,26 @@ class Artifacts:
                 raise
             files.write_durably(folder / "complete", "")
 
-    def prune(self, used: Iterable[str]) -> None:
-        """Delete every artifact that no release uses, and what crashes left."""
-        kept = set(used)
+    def prune(self, used: Callable[[], set[str]]) -> None:
+        """Delete every artifact that no release uses, and what crashes left.
+
+        *used* is asked again under the lock: a release is recorded before its artifact is
+        looked for, so either it is seen here, or its deploy finds the artifact gone and makes it.
+        """
+        kept = used()
         for path in self._layout.artifacts.iterdir():
-            lock = self._layout.locks / f"artifact-{path.name[:16]}.lock"
-            if path.name not in kept and (path / "complete").exists():
-                files.remove_tree(path)
-                lock.unlink(missing_ok=True)
+            if path.name in kept:
+                continue
+            try:
+                with self._lock(path.name).acquire("prune", wait=None):
+                    if path.name not in used():
+                        files.remove_tree(path)
+            except LockHeldError:
+                continue  # Somebody builds; the next deploy prunes again.
+
+    def _lock(self, digest: str) -> FileLock:
+        # Sixteen for all: a lock file that is deleted with its artifact would be two locks.
+        return FileLock(self._layout.locks / f"artifacts-{digest.lstrip('.')[:1]}.lock")
 
     def _copy_source(self, build: BuildInput, target: Path) -> None:
         folder = Path(build.source.folder)

@@ -18,7 +18,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -230,12 +230,17 @@ class Edge:
         """Where the edge listens; `CHITTYOPS_HTTP_PORT` and so on choose on first use."""
         try:
             stored = json.loads(self._layout.settings.read_text())
+            return Ports(stored["http"], stored["https"], tuple(stored["bind"]))
         except FileNotFoundError:
             return Ports(
                 http=_port_setting("CHITTYOPS_HTTP_PORT", DEFAULT_HTTP_PORT),
                 https=_port_setting("CHITTYOPS_HTTPS_PORT", DEFAULT_HTTPS_PORT),
             )
-        return Ports(stored["http"], stored["https"], tuple(stored["bind"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise HostError(
+                f"the host's settings are damaged: {self._layout.settings}",
+                remedy="Delete the file; `chittyops host start --http-port N` writes it anew.",
+            ) from error
 
     def save_ports(self, ports: Ports) -> None:
         text = json.dumps({"http": ports.http, "https": ports.https, "bind": ports.bind})
@@ -268,8 +273,10 @@ class Edge:
             for address in _usable(ports.bind):
                 _require_free(address.strip("[]"), port, name)
 
-    def sync(self, routes: Sequence[Route]) -> bool:
+    def sync(self, routes: Callable[[], Sequence[Route]]) -> bool:
         """Make Caddy's configuration that of *routes*; say whether it had to be loaded.
+
+        *routes* is asked under the lock: two services that change at once both come through.
 
         Does nothing to a Caddy that runs the right one already, or that does not run: it will
         read the file when it starts.
@@ -278,14 +285,14 @@ class Edge:
             HostError: Caddy refuses the configuration; the old one stays.
         """
         with FileLock(self._layout.locks / "edge.lock").acquire("edge", wait=_pause):
-            wanted = render(routes, self.ports, self._layout)
+            wanted = render(routes(), self.ports, self._layout)
             running = self._running_config()
             if running is not None and running != wanted:
                 self._load(wanted)
             files.write_durably(self.config_file, json.dumps(wanted, indent=1))
             is_changed = running is not None and running != wanted
         if is_changed:
-            log.info("edge.loaded", routes=len(routes))
+            log.info("edge.loaded")
         return is_changed
 
     def wait_running(self, timeout_s: float) -> bool:

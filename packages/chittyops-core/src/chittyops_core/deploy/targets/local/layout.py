@@ -58,10 +58,11 @@ class Layout:
                 f"below it leave room for {room}",
                 remedy="Set CHITTYOPS_HOME to a shorter path.",
             )
-        if not str(home).isprintable() or any(sign in str(home) for sign in "{};|"):
-            # It stands in Caddy's placeholders and addresses and in Supervisor's configuration.
+        if not str(home).isprintable() or any(sign in str(home) for sign in "%{};|"):
+            # It stands in Caddy's placeholders and addresses and in Supervisor's configuration,
+            # whose values are expanded once or twice, depending on the key.
             raise HostError(
-                f"CHITTYOPS_HOME {str(home)!r} holds a brace, a semicolon, a bar or a control sign",
+                f"CHITTYOPS_HOME {str(home)!r} holds one of % {{ }} ; | or a control sign",
                 remedy="Set CHITTYOPS_HOME to a plain path.",
             )
         layout = cls(home)

@@ -65,7 +65,7 @@ class Supervisor(ProcessManager):
         try:
             with self._rpc() as rpc:
                 return int(rpc.getPID())
-        except (OSError, xmlrpc.client.Error):
+        except (OSError, HostError):
             return None
 
     def start_daemon(self) -> bool:
@@ -172,7 +172,7 @@ class Supervisor(ProcessManager):
         return self._layout.supervisor / "conf.d" / f"{group}.conf"
 
     def _write_configuration(self) -> None:
-        folder, run = _escape(self._layout.supervisor), _escape(self._layout.run)
+        folder, run = self._layout.supervisor, self._layout.run
         files.write_durably(
             Path(self._conf),
             "[supervisord]\n"
@@ -183,12 +183,12 @@ class Supervisor(ProcessManager):
             f"directory={folder}\n"
             "umask=077\nnocleanup=true\n"
             "[unix_http_server]\n"
-            f"file={_escape(self._layout.supervisor_socket)}\nchmod=0600\n"
+            f"file={self._layout.supervisor_socket}\nchmod=0600\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory="
             "supervisor.rpcinterface:make_main_rpcinterface\n"
             "[include]\n"
-            f"files={folder}/conf.d/*.conf\n",
+            "files=conf.d/*.conf\n",
         )
 
     def _render(self, group: str, programs: Sequence[Program]) -> str:
@@ -198,12 +198,12 @@ class Supervisor(ProcessManager):
             command = " ".join(shlex.quote(word) for word in program.argv)
             parts.append(
                 f"[program:{group}.{program.name}]\n"
-                f"command={_escape(command)}\n"
+                f"command={command}\n"
                 "autostart=true\nautorestart=true\n"
                 # Supervisor waits n seconds before the n-th try, so this is slow, not stubborn.
                 "startsecs=1\nstartretries=100000\n"
                 "stopsignal=TERM\nstopwaitsecs=86400\nstopasgroup=true\nkillasgroup=true\n"
-                f"redirect_stderr=true\nstdout_logfile={_escape(program.log)}\n"
+                f"redirect_stderr=true\nstdout_logfile={program.log}\n"
                 f"stdout_logfile_maxbytes={LOG_MAX_BYTES}\nstdout_logfile_backups=2\n"
             )
         return "".join(parts)
@@ -245,12 +245,13 @@ class Supervisor(ProcessManager):
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
             yield proxy.supervisor
+        except xmlrpc.client.Error as error:
+            raise HostError(
+                f"supervisord refuses: {error}",
+                remedy=f"Its log: {self._layout.supervisor / 'supervisord.log'}",
+            ) from error
         finally:
             transport.close()
-
-
-def _escape(text: str | Path) -> str:
-    return str(text).replace("%", "%%")
 
 
 def _explain(info: Mapping[str, Any]) -> str:

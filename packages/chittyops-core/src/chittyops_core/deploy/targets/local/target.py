@@ -223,6 +223,7 @@ class LocalTarget(Target):
         if self._pointed(service, staged=False) == release_id:
             raise RefusedError(f"release {release_id} of {service} serves and cannot be retired")
         self.manager.stop(self._group(service, release_id), grace_s=grace_s)
+        self._reap(self._strays(release_id))
         self.report("processes stopped")
         if self._pointed(service, staged=True) == release_id:
             self.layout.pointer(service, staged=True).unlink(missing_ok=True)
@@ -238,6 +239,7 @@ class LocalTarget(Target):
         wait_until(lambda: self.in_flight(service, serving) == 0, timeout_s=grace_s)
         left_s = max(0.0, grace_s - (time.monotonic() - start))
         self.manager.stop(self._group(service, serving), grace_s=left_s)
+        self._reap(self._strays(serving))
         self._remove_run_files(service, serving)
 
     def prune(self, service: Service, keep: frozenset[str]) -> frozenset[str]:
@@ -247,9 +249,7 @@ class LocalTarget(Target):
             for path in self.layout.logs(service).glob(f"{release_id}.*"):
                 path.unlink(missing_ok=True)
             files.remove_tree(self.layout.release(service, release_id))
-        self._artifacts.prune(
-            release.artifact for other in self.services() for release in self._releases(other)
-        )
+        self._artifacts.prune(self._used_artifacts)
         return frozenset(deleted)
 
     def remove(self, service: Service) -> None:
@@ -265,9 +265,7 @@ class LocalTarget(Target):
         if folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
         files.remove_tree(self.layout.sockets(service))
-        self._artifacts.prune(
-            release.artifact for other in self.services() for release in self._releases(other)
-        )
+        self._artifacts.prune(self._used_artifacts)
 
     def run(
         self, service: Service, release_id: str, command: str, *, timeout_s: float
@@ -311,7 +309,7 @@ class LocalTarget(Target):
     def services(self) -> list[Service]:
         """Return every service that has something on this target, sorted."""
         names = (p.name for p in self.layout.services.iterdir() if not p.name.startswith("."))
-        return sorted(Service.from_slug(name) for name in names)
+        return [Service.from_slug(name) for name in sorted(names)]
 
     def start_host(self) -> bool:
         """Start supervisord and Caddy unless they run; what served before serves again.
@@ -373,7 +371,7 @@ class LocalTarget(Target):
             self.manager.start(self._group(service, serving), self._programs(release))
 
     def _start_edge(self) -> None:
-        self.edge.sync(self._routes())
+        self.edge.sync(self._routes)
         launch = self.layout.run / "edge.json"
         text = json.dumps(
             {
@@ -401,6 +399,11 @@ class LocalTarget(Target):
                 detail=tuple(tail.splitlines()[-8:]),
             )
 
+    def _strays(self, release_id: str) -> Iterator[psutil.Process]:
+        """Find what a release's processes started and moved out of the manager's sight."""
+        marks = {MARK: str(self.layout.home), "CHITTYOPS_RELEASE": release_id}
+        return process.find_marked(marks)
+
     def _reap(self, strays: Iterator[psutil.Process] | list[psutil.Process]) -> None:
         count = process.end_processes(strays, grace_s=10)
         if count:
@@ -410,6 +413,9 @@ class LocalTarget(Target):
 
     def _group(self, service: Service, release_id: str) -> str:
         return f"{service.slug}.{release_id}"
+
+    def _used_artifacts(self) -> set[str]:
+        return {release.artifact for s in self.services() for release in self._releases(s)}
 
     def _grouped(self, service: Service) -> set[str]:
         """Return the releases that the manager has a group of.
@@ -624,10 +630,9 @@ class LocalTarget(Target):
         return routes
 
     def _sync_edge(self) -> None:
-        routes = self._routes()
-        if self.edge.sync(routes):
+        if self.edge.sync(self._routes):
             self.report("edge loaded")
-        if any(route.policy.tls for route in routes):
+        if self.edge.is_running and any(route.policy.tls for route in self._routes()):
             self.edge.wait_certificate()
 
 
