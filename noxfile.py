@@ -51,7 +51,8 @@ def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, against real Caddy, Supervisor, uv and browsers of HTTP."""
     install(session)
-    session.run("pytest", *session.posargs)
+    # Most of a test's time is waiting for processes, so three share two cores well.
+    session.run("pytest", "--numprocesses=3", "--dist=worksteal", *session.posargs)
 
 
 @nox.session(python=PYTHON)

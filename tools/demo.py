@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 from chittyops_core import Deployment, OpsLite
@@ -81,8 +80,8 @@ class Show:
         return self._report(served, tallies)
 
     def _copy_starter(self, name: str, lite: OpsLite) -> None:
-        package = type(lite).__module__.partition(".")[0]
-        shutil.copytree(str(files(package) / "templates" / "starter"), self.folder / name)
+        command = Path(sys.executable).with_name("chittyops")
+        subprocess.run([command, "new", lite.kind, self.folder / name], check=True)
 
     def _redeploy(
         self, served: Deployment, lite: OpsLite, name: str, path: str,

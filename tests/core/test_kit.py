@@ -31,9 +31,12 @@ from chittyops_core.model.service import Service
 def test_a_write_replaces_whole_and_is_private_from_the_first_byte(tmp_path: Path) -> None:
     """Nobody ever sees half a file or a readable secret; no temporary file stays."""
     path = tmp_path / "file"
-    os.umask(0)
-    files.write_durably(path, "first")
-    files.write_durably(path, b"second", mode=0o640)
+    before = os.umask(0)
+    try:
+        files.write_durably(path, "first")
+        files.write_durably(path, b"second", mode=0o640)
+    finally:
+        os.umask(before)
 
     assert path.read_bytes() == b"second"
     assert path.stat().st_mode & 0o777 == 0o640

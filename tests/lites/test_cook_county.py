@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from chittyops_core.model.service import Service
 from chittyops_core.testing.contracts import LiteContract
 from chittyops_lite_cook_county import Check, CookCountyOpsLite
 from chittyops_lite_cook_county.compliance.runner import run_checks
-from conftest import HostUnderTest, address_of, write_app
+from conftest import COMMAND, HostUnderTest, address_of, write_app
 
 
 def empty_view(service: Service) -> ServiceView:
@@ -179,6 +180,15 @@ def portal(host: HostUnderTest, tmp_path: Path) -> Path:
     done = host.run("new", "cook-county", str(folder))
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_a_new_app_is_writable_by_nobody_else_whatever_the_umask(tmp_path: Path) -> None:
+    """Or the gate would refuse what `chittyops new` has just made."""
+    folder = tmp_path / "court-portal"
+    subprocess.run([str(COMMAND), "new", "cook-county", str(folder)], check=True, umask=0)
+
+    loose = [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o022]
+    assert loose == []
 
 
 @pytest.mark.host

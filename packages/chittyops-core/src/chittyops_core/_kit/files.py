@@ -19,6 +19,7 @@ __all__ = [
     "copy_tree",
     "digest_tree",
     "ensure_private_dir",
+    "is_bytecode",
     "remove_tree",
     "replace_symlink",
     "sync_dir",
@@ -123,6 +124,11 @@ def walk_tree(root: Path, skip: Callable[[str, bool], bool]) -> Iterator[str]:
                 )
 
     yield from visit(root, "")
+
+
+def is_bytecode(relative: str, _: bool = False) -> bool:
+    """Say whether an entry is what Python makes of sources by itself; a *skip* of `walk_tree`."""
+    return relative.rsplit("/", 1)[-1] == "__pycache__" or relative.endswith(".pyc")
 
 
 def _require_inside(root: Path, folder: Path, entry: os.DirEntry[str]) -> None:

@@ -135,7 +135,7 @@ def _digest(found: list[metadata.Distribution]) -> str:
         total.update(f"{distribution.name}=={distribution.version}\n".encode())
         total.update((distribution.read_text("RECORD") or "").encode())
         if source := _editable_source(distribution):
-            listed = list(files.walk_tree(source, _is_cache))
+            listed = list(files.walk_tree(source, files.is_bytecode))
             total.update(files.digest_tree(source, listed).encode())
     return total.hexdigest()[:12]
 
@@ -152,19 +152,16 @@ def _editable_source(distribution: metadata.Distribution) -> Path | None:
     return Path(spec.origin).parent
 
 
-def _is_cache(relative: str, _: bool) -> bool:
-    return relative.rsplit("/", 1)[-1] == "__pycache__" or relative.endswith(".pyc")
-
-
 # --- how it is taken ---------------------------------------------------------------------------
 
 
 def _copy_distribution(distribution: metadata.Distribution, packages: Path, bin_: Path) -> None:
     if source := _editable_source(distribution):
-        files.copy_tree(source, list(files.walk_tree(source, _is_cache)), packages / source.name)
+        listed = list(files.walk_tree(source, files.is_bytecode))
+        files.copy_tree(source, listed, packages / source.name)
     for entry in distribution.files or ():
         relative = entry.as_posix()
-        if _is_cache(relative, False) or entry.suffix == ".pth":
+        if files.is_bytecode(relative) or entry.suffix == ".pth":
             continue
         if relative.startswith("../"):
             # Of scripts, only binaries: the others begin with the caller's interpreter.

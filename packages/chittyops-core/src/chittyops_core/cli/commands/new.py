@@ -15,10 +15,11 @@ def command(kind: str, folder: Path) -> None:
 
     It deploys as it is; its README says how to go on.
     """
+    import os
     import re
-    import shutil
     import sys
 
+    from chittyops_core._kit import files
     from chittyops_core.cli.lites import lite_of
     from chittyops_core.errors import UsageError
 
@@ -27,9 +28,9 @@ def command(kind: str, folder: Path) -> None:
     template = Path(str(package.__file__)).parent / "templates" / "starter"
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", remedy="Choose a folder that is not there yet.")
-    shutil.copytree(
-        template, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
-    )
+    # Whatever the shell's umask: cook-county rightly refuses what everybody may write to.
+    os.umask(0o022)
+    files.copy_tree(template, list(files.walk_tree(template, files.is_bytecode)), folder)
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:32].strip("-")
     manifest = folder / "chittyops.toml"
     text = manifest.read_text()
