@@ -20,7 +20,7 @@ from pathlib import Path
 
 from chittyops_core import Deployment, OpsLite
 from chittyops_core.deploy.engine import Event, EventKind
-from chittyops_core.deploy.targets.local.edge import DEFAULT_HTTP_PORT, DEFAULT_HTTPS_PORT
+from chittyops_core.deploy.targets.local.caddy import DEFAULT_HTTP_PORT, DEFAULT_HTTPS_PORT
 from chittyops_core.errors import DeployError
 from chittyops_core.host import HostClient
 from chittyops_core.host.fetch import fetch

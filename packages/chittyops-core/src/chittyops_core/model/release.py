@@ -144,6 +144,11 @@ class Release:
             :ID_DIGITS
         ]
 
+    @property
+    def canonical_host(self) -> str:
+        """The host name as which the app knows itself: its first public one, else the local."""
+        return (*self.config.edge.hosts, self.service.local_host)[0]
+
 
 @frozen
 class GateReceipt:

@@ -4,7 +4,8 @@
 the process manager (`supervisor` so far), `edge` drives Caddy, `target` joins them.
 """
 
-from chittyops_core.deploy.targets.local.edge import Edge, Ports
+from chittyops_core.deploy.targets.local.caddy import Ports
+from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.target import LocalTarget
 

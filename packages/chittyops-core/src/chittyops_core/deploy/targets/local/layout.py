@@ -8,11 +8,11 @@ CHITTYOPS_HOME/
     state/                       $STATE_DIR: the service's own, never pruned
     releases/ID/release.json     what runs
     releases/ID/listeners        where its web instances listen, a line each
-    releases/ID/upstreams/       the edge's slots 0 to 11, links to instance-{0..n-1}
+    releases/ID/upstreams/       the edge's slots 0 to 11, and what they lead to
     live, stage                  links to releases/ID/upstreams: the edge's pointers
     logs/
   secrets/                       encrypted values and their key
-  edge/                          Caddy's configuration, certificates, log
+  edge/                          Caddy's configuration, links from names, certificates, log
   supervisor/                    supervisord's configuration and log
   locks/                         one lock file a service
   run/                           sockets, pids and launch files with secrets: gone after a reboot
@@ -58,11 +58,11 @@ class Layout:
                 f"below it leave room for {room}",
                 remedy="Set CHITTYOPS_HOME to a shorter path.",
             )
-        if not str(home).isprintable() or any(sign in str(home) for sign in "%{};|"):
-            # It stands in Caddy's placeholders and addresses and in Supervisor's configuration,
-            # whose values are expanded once or twice, depending on the key.
+        if not str(home).isprintable() or any(sign in str(home) for sign in "%{};|*?[\\"):
+            # It stands in Caddy's placeholders, patterns and addresses and in Supervisor's
+            # configuration, whose values are expanded once or twice, depending on the key.
             raise HostError(
-                f"CHITTYOPS_HOME {str(home)!r} holds one of % {{ }} ; | or a control sign",
+                f"CHITTYOPS_HOME {str(home)!r} holds one of % {{ }} ; | * ? [ \\ or a control sign",
                 remedy="Set CHITTYOPS_HOME to a plain path.",
             )
         layout = cls(home)

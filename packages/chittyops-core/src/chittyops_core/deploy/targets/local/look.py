@@ -39,7 +39,7 @@ class Listener:
 def look_at(name: str, pid: int | None, listener: Listener, release: Release) -> InstanceState:
     """Ask *release*'s health path of one instance; only 200 to 299 is healthy."""
     config = release.config
-    host = config.health.host or (*config.edge.hosts, release.service.local_host)[0]
+    host = config.health.host or release.canonical_host
     headers = {
         "Host": host,
         "User-Agent": "chittyops-probe",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import psutil
-from attrs import define, field
+from attrs import define, evolve, field
 
 from chittyops_core._kit import files, process, wire
 from chittyops_core._kit.locks import FileLock
@@ -30,14 +30,16 @@ from chittyops_core.deploy.targets.base import (
     Target,
 )
 from chittyops_core.deploy.targets.local.builder import Artifacts
-from chittyops_core.deploy.targets.local.edge import SLOTS, Edge, Route
+from chittyops_core.deploy.targets.local.caddy import SLOTS
+from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.look import Listener, look_at
 from chittyops_core.deploy.targets.local.manager import ProcessState, Program, RunState
+from chittyops_core.deploy.targets.local.routes import Route
 from chittyops_core.deploy.targets.local.supervisor import Supervisor
 from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
 from chittyops_core.model.health import Health, InstanceState, Verdict
-from chittyops_core.model.release import Release
+from chittyops_core.model.release import EdgePolicy, Release
 from chittyops_core.model.service import Service
 
 __all__ = ["LocalTarget", "SecretReader"]
@@ -203,7 +205,7 @@ class LocalTarget(Target):
         self.start_host()
         self.manager.start(self._group(service, release_id), self._programs(release))
         self.report("processes started")
-        self._sync_edge()
+        self._publish(service)
 
     def serve(self, service: Service, release_id: str) -> None:
         upstreams = self.layout.release(service, release_id) / "upstreams"
@@ -215,9 +217,10 @@ class LocalTarget(Target):
             self.layout.pointer(service, staged=False), f"releases/{release_id}/upstreams"
         )
         self.report("pointer renamed")
+        self.edge.switched()
         self.layout.pointer(service, staged=True).unlink(missing_ok=True)
         # Only what follows from the release's own policy; the switch itself needs no load.
-        self._sync_edge()
+        self._publish(service)
 
     def retire(self, service: Service, release_id: str, *, grace_s: float) -> None:
         if self._pointed(service, staged=False) == release_id:
@@ -257,7 +260,7 @@ class LocalTarget(Target):
             self.manager.stop(self._group(service, release_id), grace_s=10)
         for staged in (False, True):
             self.layout.pointer(service, staged=staged).unlink(missing_ok=True)
-        self._sync_edge()
+        self._publish(service)
         folder = self.layout.service(service)
         for path in folder.iterdir() if folder.exists() else ():
             if path.name != "state" or not any(path.iterdir()):
@@ -325,7 +328,7 @@ class LocalTarget(Target):
             if not is_new:
                 strays = []
             if not self.edge.is_running and not strays:
-                self.edge.require_ports(self._routes())
+                self.edge.require_ports({s.slug: self._routes(s) for s in self.services()})
             self.edge.save_ports(self.edge.ports)
             self.manager.start_daemon()
             if is_new:
@@ -371,7 +374,7 @@ class LocalTarget(Target):
             self.manager.start(self._group(service, serving), self._programs(release))
 
     def _start_edge(self) -> None:
-        self.edge.sync(self._routes)
+        self.edge.publish_all({s.slug: self._routes(s) for s in self.services()})
         launch = self.layout.run / "edge.json"
         text = json.dumps(
             {
@@ -481,32 +484,36 @@ class LocalTarget(Target):
         files.write_durably(folder / "listeners", "\n".join(dials) + "\n")
 
     def _open_upstreams(self, release: Release) -> None:
-        """Let the edge's slots lead to the instances: slot i to instance i modulo their number."""
+        """Let the edge's slots lead to the instances: slot i to instance i modulo their number.
+
+        For a route that is a link, `sI` leads to a socket; for one in the configuration, `I` to
+        a file that says where to dial. `as/HOST` says as what the app knows itself.
+        """
         folder = self.layout.release(release.service, release.id)
         dials = (folder / "listeners").read_text().splitlines()
         upstreams = folder / "upstreams"
-        if upstreams.exists():
-            for index, dial in enumerate(dials):
-                files.write_durably(upstreams / f"instance-{index}", dial + "\n")
-            return
-        temp = upstreams.with_name(f".upstreams.{secrets.token_hex(4)}.tmp")
-        temp.mkdir(mode=0o700)
-        for index, dial in enumerate(dials):
-            files.write_durably(temp / f"instance-{index}", dial + "\n")
-        for slot in range(SLOTS):
-            (temp / str(slot)).symlink_to(f"instance-{slot % len(dials)}")
-        files.sync_dir(temp)
-        temp.rename(upstreams)
+        if not upstreams.exists():
+            temp = upstreams.with_name(f".upstreams.{secrets.token_hex(4)}.tmp")
+            (temp / "as").mkdir(parents=True, mode=0o700)
+            (temp / "as" / release.canonical_host).touch()
+            for slot in range(SLOTS):
+                (temp / str(slot)).symlink_to(f"instance-{slot % len(dials)}")
+                (temp / f"s{slot}").symlink_to(f"socket-{slot % len(dials)}")
+            _lead(temp, dials)
+            files.sync_dir(temp)
+            temp.rename(upstreams)
+        else:
+            _lead(upstreams, dials)
 
     def _close_upstreams(self, release: Release) -> None:
         """Let the edge's slots lead nowhere, so that requests wait at the edge.
 
         Not by taking the socket away: the edge would go on using the connections that it has.
         """
-        nowhere = f"unix/{self.layout.sockets(release.service) / 'nowhere'}\n"
+        nowhere = f"unix/{self.layout.sockets(release.service) / 'nowhere'}"
         upstreams = self.layout.release(release.service, release.id) / "upstreams"
-        for index in range(len(self._listeners(release.service, release.id))):
-            files.write_durably(upstreams / f"instance-{index}", nowhere)
+        _lead(upstreams, [nowhere] * len(self._listeners(release.service, release.id)))
+        self.edge.switched()
 
     def _write_launch_files(self, release: Release, state: Path) -> None:
         folder = self.layout.sockets(release.service)
@@ -601,42 +608,55 @@ class LocalTarget(Target):
         listener = self._listeners(release.service, release.id)[index]
         return look_at(instance, state.pid, listener, release)
 
-    def _routes(self) -> list[Route]:
-        """Return the edge's routes: what the pointers and the releases behind them say."""
-        routes = []
-        for service in self.services():
-            live = self._pointed(service, staged=False)
-            stage = self._pointed(service, staged=True) or live
-            if stage is None:
-                continue
-            policy = self.release(service, live or stage).config.edge
-            stage_policy = self.release(service, stage).config.edge
-            routes.append(
-                Route(
-                    (service.local_host, *policy.hosts),
-                    self.layout.pointer(service, staged=False),
-                    policy,
-                )
-            )
-            routes.append(
-                Route(
-                    (service.stage_host,),
-                    self.layout.pointer(service, staged=True),
-                    stage_policy,
-                    upstream_host=(*stage_policy.hosts, service.local_host)[0],
-                    is_stage=True,
-                )
-            )
-        return routes
+    def _routes(self, service: Service) -> list[Route]:
+        """Return the service's routes: what its pointers and the releases behind them say."""
+        live = self._pointed(service, staged=False)
+        stage = self._pointed(service, staged=True) or live
+        if stage is None:
+            return []
+        serving, staged = self.release(service, live or stage), self.release(service, stage)
+        return [
+            Route(
+                (service.local_host, *serving.config.edge.hosts),
+                self.layout.pointer(service, staged=False),
+                _without_hosts(serving),
+                on_sockets=_listens_on_sockets(serving),
+            ),
+            Route(
+                (service.stage_host,),
+                self.layout.pointer(service, staged=True),
+                _without_hosts(staged),
+                is_stage=True,
+                app_host=staged.canonical_host,
+                on_sockets=_listens_on_sockets(staged),
+            ),
+        ]
 
-    def _sync_edge(self) -> None:
-        if self.edge.sync(self._routes):
+    def _publish(self, service: Service) -> None:
+        routes = self._routes(service)
+        if self.edge.publish(service.slug, routes):
             self.report("edge loaded")
-        if self.edge.is_running and any(route.policy.tls for route in self._routes()):
+        if self.edge.is_running and any(route.policy.tls for route in routes):
             self.edge.wait_certificate()
 
 
+def _listens_on_sockets(release: Release) -> bool:
+    return "SOCKET" in release.config.processes["web"].command
+
+
+def _without_hosts(release: Release) -> EdgePolicy:
+    return evolve(release.config.edge, hosts=())
+
+
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+
+
+def _lead(upstreams: Path, dials: Sequence[str]) -> None:
+    """Let the instances of *upstreams*, in order, be found at *dials*."""
+    for index, dial in enumerate(dials):
+        files.write_durably(upstreams / f"instance-{index}", dial + "\n")
+        if dial.startswith("unix/"):
+            files.replace_symlink(upstreams / f"socket-{index}", dial.removeprefix("unix/"))
 
 
 def _free_port() -> int:
