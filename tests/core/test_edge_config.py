@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from chittyops_core.deploy.targets.local.caddy import SLOTS, Ports, render
+from chittyops_core.deploy.targets.local.caddy import Ports, render
 from chittyops_core.deploy.targets.local.layout import MAX_SOCKET_PATH, Layout
-from chittyops_core.deploy.targets.local.routes import Route, RouteClass, RouteTable
+from chittyops_core.deploy.targets.local.routes import SLOTS, Route, RouteClass, RouteTable
 from chittyops_core.errors import HostError
 from chittyops_core.model.release import EdgePolicy
 
@@ -119,6 +119,39 @@ def test_a_name_that_another_service_took_over_stays_with_it(
     assert link.readlink() == layout.services / "b" / "live"
 
 
+def test_names_that_were_written_into_the_configuration_need_no_look_at_the_disk(
+    layout: Layout, table: RouteTable
+) -> None:
+    """A written name that goes leads to where Caddy itself says that nobody has it."""
+    table.publish("a", [route(layout, "a"), route(layout, "a", stage=True)])
+    table.write_names()
+    matches = [r.get("match") for r in routes_of(configuration(table, layout), "http")]
+    before = configuration(table, layout)
+    table.publish("a", [])
+
+    link = layout.edge / "r" / RouteClass(False).name / "a.localhost"
+    assert [{"host": ["a.localhost"]}] in matches
+    assert (link / "s0").readlink() == layout.gone_socket
+    assert configuration(table, layout) == before
+    table.write_names()
+    assert not link.is_symlink()
+
+
+def test_a_written_name_that_changes_its_class_makes_the_configuration_outdated(
+    layout: Layout, table: RouteTable
+) -> None:
+    """Until all names are written anew."""
+    table.publish("a", [route(layout, "a")])
+    table.publish("b", [route(layout, "b")])
+    table.write_names()
+    table.publish("a", [route(layout, "a", TLS)])
+    seen = table.is_outdated("a"), table.is_outdated("b")
+
+    table.write_names()
+    assert seen == (True, False)
+    assert not table.is_outdated("a")
+
+
 def test_a_route_in_the_configuration_has_all_its_slots_in_one_folder(
     layout: Layout, table: RouteTable
 ) -> None:
@@ -161,7 +194,7 @@ def test_without_tls_there_is_no_https_server(layout: Layout, table: RouteTable)
     """A port that nobody needs is not taken."""
     table.publish("a", [route(layout, "a")])
 
-    assert list(configuration(table, layout)["apps"]["http"]["servers"]) == ["http"]
+    assert list(configuration(table, layout)["apps"]["http"]["servers"]) == ["http", "gone"]
 
 
 @pytest.mark.parametrize("on_sockets", [True, False])

@@ -12,14 +12,12 @@ from typing import Any
 from attrs import field, frozen
 
 from chittyops_core.deploy.targets.local.layout import Layout
-from chittyops_core.deploy.targets.local.routes import ONLY, Route, RouteClass
-from chittyops_core.model.manifest import MAX_INSTANCES
+from chittyops_core.deploy.targets.local.routes import ONLY, SLOTS, Route, RouteClass
 
 __all__ = [
     "ASK_PATH",
     "DEFAULT_HTTPS_PORT",
     "DEFAULT_HTTP_PORT",
-    "SLOTS",
     "Acme",
     "Ports",
     "render",
@@ -29,7 +27,6 @@ __all__ = [
 DEFAULT_HTTP_PORT = 7080
 DEFAULT_HTTPS_PORT = 7443
 
-SLOTS = MAX_INSTANCES
 HOLD = "75s"
 """How long a request waits for an upstream: over a crash, or a stop-first deploy.
 
@@ -112,7 +109,13 @@ def render(
             "automatic_https": {"disable": True},
             "protocols": ["h1"],
             "routes": list(site.http_routes()),
-        }
+        },
+        "gone": {
+            "listen": [f"unix/{layout.gone_socket}|0600"],
+            "automatic_https": {"disable": True},
+            "protocols": ["h1"],
+            "routes": [_nobody()],
+        },
     }
     apps: dict[str, Any] = {
         "http": {"servers": servers, "http_port": ports.http, "https_port": ports.https}
@@ -214,7 +217,11 @@ class _Site:
                 match["remote_ip"] = _THIS_MACHINE
             yield _route(match, self._explicit(route, is_tls=is_tls))
         for each in classes:
-            match = self._file(each, "/{http.request.host}/as/*")
+            if each.written:
+                handlers = self._linked(each, "{http.request.host}", is_tls=is_tls)
+                yield _route({"host": list(each.written)}, handlers)
+        for each in classes:
+            match = self._file(each, f"/{{http.request.host}}/{'as/*' if each.is_stage else 'as/'}")
             if each.is_stage:
                 match["remote_ip"] = _THIS_MACHINE
             handlers = self._linked(each, "{http.request.host}", is_tls=is_tls)
@@ -222,11 +229,10 @@ class _Site:
         for each in classes:
             if not each.is_stage:
                 handlers = self._linked(each, ONLY, is_tls=is_tls)
-                yield _route(self._file(each, f"/{ONLY}/as/*"), handlers)
+                yield _route(self._file(each, f"/{ONLY}/as/"), handlers)
         if self.only is not None and (self.only.policy.tls or not is_tls):
             yield _route({}, self._explicit(self.only, is_tls=is_tls))
-        body = "No service has this name on this host. `chittyops status` lists those it has.\n"
-        yield _route({}, [{"handler": "static_response", "status_code": 404, "body": body}])
+        yield _nobody()
 
     def _file(self, each: RouteClass, path: str) -> dict[str, Any]:
         """Match where *path* is there: the names are allowed by being links, and by that alone."""
@@ -281,6 +287,11 @@ class _Site:
 
 def _route(match: dict[str, Any], handle: list[dict[str, Any]]) -> dict[str, Any]:
     return {**({"match": [match]} if match else {}), "handle": handle, "terminal": True}
+
+
+def _nobody() -> dict[str, Any]:
+    body = "No service has this name on this host. `chittyops status` lists those it has.\n"
+    return _route({}, [{"handler": "static_response", "status_code": 404, "body": body}])
 
 
 def _in_lower_case() -> dict[str, Any]:

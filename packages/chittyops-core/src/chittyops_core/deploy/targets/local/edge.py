@@ -112,7 +112,9 @@ class Edge:
         """
         with self._locked():
             self._table.publish(owner, routes)
-            return self._sync()
+            if not self._table.is_outdated(owner) and self._rendered() == self._written():
+                return False
+            return self._load_all()
 
     def publish_all(self, routes: Mapping[str, Sequence[Route]]) -> None:
         """Forget what was published and publish *routes* instead, by owner."""
@@ -121,7 +123,7 @@ class Edge:
             self._table.create()
             for owner, owned in routes.items():
                 self._table.publish(owner, owned)
-            self._sync()
+            self._load_all()
 
     def switched(self) -> None:
         """Let no further request go into an idle connection to what served before a switch."""
@@ -131,21 +133,29 @@ class Edge:
     def _locked(self) -> FileLock:
         return FileLock(self._layout.locks / "edge.lock").acquire("edge", wait=_pause)
 
-    def _sync(self) -> bool:
-        explicit = self._table.explicit()
-        owner = self._table.only_owner()
-        only = next((r for r in explicit if not r.is_stage), None) if owner else None
-        wanted = render(self._table.classes(), explicit, only, self.ports, self._layout)
-        text = json.dumps(wanted, indent=1)
-        if self.config_file.exists() and self.config_file.read_text() == text:
-            return False
-        is_running = self.is_running
+    def _load_all(self) -> bool:
+        # As it has to be loaded, it shall know all names; see `routes`.
+        self._table.write_names()
+        wanted, is_running = self._rendered(), self.is_running
         # First loaded, then written: after a crash between the two it is loaded again.
         if is_running:
             self._load(wanted)
             log.info("edge.loaded")
-        files.write_durably(self.config_file, text)
+        files.write_durably(self.config_file, wanted)
         return is_running
+
+    def _rendered(self) -> str:
+        explicit = self._table.explicit()
+        owner = self._table.only_owner()
+        only = next((r for r in explicit if not r.is_stage), None) if owner else None
+        config = render(self._table.classes(), explicit, only, self.ports, self._layout)
+        return json.dumps(config, indent=1)
+
+    def _written(self) -> str | None:
+        try:
+            return self.config_file.read_text()
+        except FileNotFoundError:
+            return None
 
     def wait_running(self, timeout_s: float) -> bool:
         return wait_until(lambda: self.is_running, timeout_s=timeout_s)
@@ -161,8 +171,8 @@ class Edge:
             return None
         return json.loads(body) if status == 200 else None
 
-    def _load(self, config: dict[str, Any]) -> None:
-        status, body = self._ask("POST", "/load", json.dumps(config))
+    def _load(self, config: str) -> None:
+        status, body = self._ask("POST", "/load", config)
         if status != 200:
             raise HostError(
                 "Caddy refuses its configuration, the old one stays",

@@ -120,6 +120,11 @@ class Layout:
         return self.run / "edge.sock"
 
     @property
+    def gone_socket(self) -> Path:
+        """Where Caddy itself answers for names that are no longer there."""
+        return self.run / "gone.sock"
+
+    @property
     def supervisor_socket(self) -> Path:
         return self.run / "supervisor.sock"
 

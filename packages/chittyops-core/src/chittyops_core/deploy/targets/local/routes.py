@@ -1,15 +1,18 @@
 """Which names lead where: links on disk that Caddy follows at each request.
 
-    edge/classes/CLASS.json        what requests of a class get: TLS, headers, stage or live
+    edge/classes/CLASS.json        what requests of a class get: TLS, headers, stage or live;
+                                   and the names of it that stand in Caddy's configuration
     edge/r/CLASS/HOST              link to the pointer of the service that has this name
     edge/r/CLASS/_only             the same, for requests that name no service, where there is one
     edge/r/E00 ... E63             links to edge/r itself; edge/epoch says which one is meant now
     edge/owners/SLUG.json          what a service has of all this
     edge/explicit/SLUG.json        routes that cannot be links and stand in Caddy's configuration
+    edge/gone/                     where names lead that the configuration still knows
 
 A new name is a new link, so that it costs no load of Caddy's configuration, which loses requests
 (docs/adr/0006). Only a combination of TLS and headers that no service had before is a new class,
-and with it a load.
+and with it a load. A load that has to be is used to write all names into the configuration, which
+spares the look at the disk at each request.
 
 Caddy keeps idle connections by the path that it dialled. `epoch` is a part of that path: after a
 switch it changes, and no request goes into an idle connection to the old release any more.
@@ -26,9 +29,13 @@ from attrs import evolve, field, frozen
 
 from chittyops_core._kit import files, wire
 from chittyops_core.deploy.targets.local.layout import MAX_SOCKET_PATH, Layout
+from chittyops_core.model.manifest import MAX_INSTANCES
 from chittyops_core.model.release import EdgePolicy
 
-__all__ = ["ONLY", "Route", "RouteClass", "RouteTable"]
+__all__ = ["ONLY", "SLOTS", "Route", "RouteClass", "RouteTable"]
+
+SLOTS = MAX_INSTANCES
+"""Slots of a pointer, each leading to one instance."""
 
 ONLY = "_only"
 """No host name holds an underscore (RFC 1123 2.1)."""
@@ -72,15 +79,23 @@ class Route:
 
 @frozen
 class RouteClass:
-    """What Caddy does alike for all names of it."""
+    """What Caddy does alike for all names of it.
+
+    Attributes:
+        tls: Whether by HTTPS, with HTTP redirected to it.
+        headers: Response headers set where the app itself sets none.
+        is_stage: Whether only this machine may ask.
+        written: Names that stand in the configuration, sorted; others are looked up.
+    """
 
     tls: bool
     headers: Mapping[str, str] = field(factory=dict)
     is_stage: bool = False
+    written: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return wire.digest(wire.to_wire(self))[:8]
+        return wire.digest([self.tls, self.headers, self.is_stage])[:8]
 
 
 class RouteTable:
@@ -92,13 +107,18 @@ class RouteTable:
         self._classes = layout.edge / "classes"
         self._owners = layout.edge / "owners"
         self._explicit = layout.edge / "explicit"
+        self._gone = layout.edge / "gone"
+        self._gone_socket = layout.gone_socket
 
     # --- changes ---
 
     def create(self) -> None:
         """Make the folders that are not there yet."""
-        for folder in (self._links, self._classes, self._owners, self._explicit):
+        for folder in (self._links, self._classes, self._owners, self._explicit, self._gone):
             files.ensure_private_dir(folder)
+        for slot in range(SLOTS):
+            if not (self._gone / f"s{slot}").is_symlink():
+                (self._gone / f"s{slot}").symlink_to(self._gone_socket)
         for number in range(EPOCHS):
             link = self._links / f"E{number:02}"
             if not link.is_symlink():
@@ -127,8 +147,21 @@ class RouteTable:
 
     def clear(self) -> None:
         """Forget all; what serves is then published anew."""
-        for folder in (self._links, self._classes, self._owners, self._explicit):
+        for folder in (self._links, self._classes, self._owners, self._explicit, self._gone):
             files.remove_tree(folder)
+
+    def write_names(self) -> None:
+        """Let the configuration hold every name that there is now."""
+        for each in self.classes():
+            if each.is_stage:
+                continue  # Only machines ask there, and seldom.
+            names = []
+            for path in sorted((self._links / each.name).iterdir()):
+                if os.readlink(path) == str(self._gone):
+                    path.unlink()
+                elif path.name != ONLY:
+                    names.append(path.name)
+            self._save_class(evolve(each, written=tuple(names)))
 
     def start_epoch(self) -> None:
         """Let no request go into a connection that is idle now."""
@@ -154,6 +187,16 @@ class RouteTable:
         texts = [path.read_text() for path in sorted(self._explicit.glob("*.json"))]
         return [wire.from_wire(Route, entry) for text in texts for entry in json.loads(text)]
 
+    def is_outdated(self, owner: str) -> bool:
+        """Say whether the configuration has a name of *owner* under a class of before."""
+        classes = self.classes()
+        return any(
+            host in each.written
+            for route_class, _, host in (name.partition("/") for name in self._owned(owner))
+            for each in classes
+            if each.name != route_class
+        )
+
     def only_owner(self) -> str | None:
         """Return the owner where there is exactly one."""
         owners = [path.stem for path in self._owners.glob("*.json")]
@@ -175,19 +218,26 @@ class RouteTable:
             files.write_durably(path, json.dumps(wanted, indent=1))
 
     def _link(self, before: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+        written = {f"{each.name}/{host}" for each in self.classes() for host in each.written}
         for name in before.keys() - wanted.keys():
             path = self._links / name
-            # Another service may have taken the name over meanwhile.
-            if path.is_symlink() and os.readlink(path) == before[name]:
+            if not path.is_symlink() or os.readlink(path) != before[name]:
+                continue  # Another service has taken the name over meanwhile.
+            if name in written:
+                files.replace_symlink(path, str(self._gone))
+            else:
                 path.unlink()
         for name, pointer in wanted.items():
             files.replace_symlink(self._links / name, pointer)
 
     def _keep_class(self, route_class: RouteClass) -> None:
         files.ensure_private_dir(self._links / route_class.name)
+        if not (self._classes / f"{route_class.name}.json").exists():
+            self._save_class(route_class)
+
+    def _save_class(self, route_class: RouteClass) -> None:
         path = self._classes / f"{route_class.name}.json"
-        if not path.exists():
-            files.write_durably(path, json.dumps(wire.to_wire(route_class), indent=1))
+        files.write_durably(path, json.dumps(wire.to_wire(route_class), indent=1))
 
     def _keep_explicit(self, owner: str, routes: Sequence[Route]) -> None:
         path = self._explicit / f"{owner}.json"

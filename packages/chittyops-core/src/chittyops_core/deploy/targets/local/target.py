@@ -30,12 +30,11 @@ from chittyops_core.deploy.targets.base import (
     Target,
 )
 from chittyops_core.deploy.targets.local.builder import Artifacts
-from chittyops_core.deploy.targets.local.caddy import SLOTS
 from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.look import Listener, look_at
 from chittyops_core.deploy.targets.local.manager import ProcessState, Program, RunState
-from chittyops_core.deploy.targets.local.routes import Route
+from chittyops_core.deploy.targets.local.routes import SLOTS, Route
 from chittyops_core.deploy.targets.local.supervisor import Supervisor
 from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
 from chittyops_core.model.health import Health, InstanceState, Verdict
