@@ -167,8 +167,21 @@ class HostClient:
         http: int | None = None,
         https: int | None = None,
         bind: tuple[str, ...] = (),
+        acme: Mapping[str, str | None] | None = None,
+        no_acme: bool = False,
     ) -> StatusReport:
-        answer = self.call("host_start", http=http, https=https, bind=list(bind))
+        """Start what serves; None or empty leaves a setting as it is.
+
+        Args:
+            http: TCP port of HTTP.
+            https: TCP port of HTTPS.
+            bind: Addresses to listen on.
+            acme: `directory`, `email` and `root` of the authority for public names.
+            no_acme: Go back to Caddy's own authority.
+        """
+        answer = self.call(
+            "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme
+        )
         return wire.from_wire(StatusReport, answer)
 
     def stop_host(self, *, grace_s: float = 10) -> None:

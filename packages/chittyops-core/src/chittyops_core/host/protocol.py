@@ -114,6 +114,7 @@ class HostReport:
         https_port: TCP port of the edge.
         bind: Addresses on which the edge listens.
         runtime: Path of the host runtime.
+        acme: Where public names are certified; None for Caddy's own authority.
     """
 
     home: str
@@ -123,6 +124,7 @@ class HostReport:
     https_port: int
     bind: tuple[str, ...]
     runtime: str
+    acme: str | None = None
 
 
 @frozen

@@ -22,7 +22,7 @@ from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
 from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
-from chittyops_core.deploy.targets.local import Layout, LocalTarget, Ports
+from chittyops_core.deploy.targets.local import Acme, Layout, LocalTarget, Ports
 from chittyops_core.deploy.targets.local.target import interpreter
 from chittyops_core.errors import (
     ChittyOpsError,
@@ -223,16 +223,25 @@ class Host:
     def step_secret_unset(self, *, name: str) -> None:
         self._secrets.unset(name)
 
-    def step_host_start(self, *, http: int | None, https: int | None, bind: list[str]) -> Any:
-        """Start what serves, as after a reboot; new ports need a stopped host."""
+    def step_host_start(
+        self,
+        *,
+        http: int | None,
+        https: int | None,
+        bind: list[str],
+        acme: Any = None,
+        no_acme: bool = False,
+    ) -> Any:
+        """Start what serves, as after a reboot; new settings of the edge need a stopped host."""
         edge = self._target.edge
         now = edge.ports
-        wanted = Ports(http or now.http, https or now.https, tuple(bind) or now.bind)
+        chosen = wire.from_wire(Acme, acme) if acme else None if no_acme else now.acme
+        wanted = Ports(http or now.http, https or now.https, tuple(bind) or now.bind, chosen)
         if wanted != now:
             if self._target.manager.pid is not None:
                 raise HostError(
-                    "the edge listens already; its ports change only while it is stopped",
-                    remedy="`chittyops host stop`, then start with the new ports.",
+                    "the edge runs already; its settings change only while it is stopped",
+                    remedy="`chittyops host stop`, then start with the new ones.",
                 )
             edge.save_ports(wanted)
         self._target.start_host()
@@ -365,6 +374,7 @@ class Host:
             https_port=ports.https,
             bind=ports.bind,
             runtime=sys.prefix,
+            acme=(ports.acme.directory or "Let's Encrypt") if ports.acme else None,
         )
 
 

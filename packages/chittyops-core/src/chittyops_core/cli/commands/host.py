@@ -21,16 +21,50 @@ def command() -> None:
 @click.option("--http-port", type=click.IntRange(1, 65535), help="TCP port of HTTP.")
 @click.option("--https-port", type=click.IntRange(1, 65535), help="TCP port of HTTPS.")
 @click.option("--bind", multiple=True, metavar="ADDRESS", help="Listen there, such as 0.0.0.0.")
+@click.option("--acme-email", metavar="EMAIL", help="Certify public names by ACME; tell EMAIL.")
+@click.option(
+    "--acme-directory", metavar="URL", help="ACME directory; Let's Encrypt's if not given."
+)
+@click.option(
+    "--acme-root", type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="PEM file of the authority that the ACME directory's own certificate is from.",
+)  # fmt: skip
+@click.option("--no-acme", is_flag=True, help="Certify every name by Caddy's own authority again.")
 @json_option
 def start(
-    http_port: int | None, https_port: int | None, bind: tuple[str, ...], as_json: bool
+    http_port: int | None,
+    https_port: int | None,
+    bind: tuple[str, ...],
+    acme_email: str | None,
+    acme_directory: str | None,
+    acme_root: str | None,
+    no_acme: bool,
+    as_json: bool,
 ) -> None:
-    """Start everything that should serve, as after a reboot. Does nothing to what runs."""
+    """Start everything that should serve, as after a reboot. Does nothing to what runs.
+
+    The options are kept, and change only while the host is stopped. A host on the internet:
+
+    \b
+      chittyops host start --http-port 80 --https-port 443 \\
+          --bind 0.0.0.0 --bind '[::]' --acme-email ops@example.org
+
+    With ACME (RFC 8555) a public name of a service that wants TLS gets its certificate at its
+    first visit; the authority must reach ports 80 or 443 under that name. Names below .localhost
+    are always certified by Caddy's own authority.
+    """
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient
 
+    acme = {"email": acme_email, "directory": acme_directory, "root": acme_root}
+    is_acme = any(acme.values())
+    if is_acme and no_acme:
+        raise click.UsageError("--no-acme goes with none of the other --acme options")
     with HostClient() as host:
-        report = host.start_host(http=http_port, https=https_port, bind=bind)
+        report = host.start_host(
+            http=http_port, https=https_port, bind=bind,
+            acme=acme if is_acme else None, no_acme=no_acme,
+        )  # fmt: skip
     if as_json:
         render.print_json(render.status_json(report))
     else:
@@ -68,4 +102,5 @@ def status(as_json: bool) -> None:
     edge = "running" if found.is_edge_running else "stopped"
     click.echo(f"edge        {edge}, http {found.http_port}, https {found.https_port}, "
                f"on {', '.join(found.bind)}")  # fmt: skip
+    click.echo(f"public TLS  {found.acme or 'Caddy’s own authority'}")
     click.echo(f"services    {len(report.services)}")

@@ -1,12 +1,13 @@
 """Releases as supervised processes of this machine, behind a Caddy switched by a pointer.
 
 `layout` says where everything lies, `builder` makes artifacts with uv, `manager` is the seam to
-the process manager (`supervisor` so far), `edge` drives Caddy, `target` joins them.
+the process manager (`supervisor` so far), `edge` drives Caddy (`caddy` renders its
+configuration, `routes` has the links that it follows), `target` joins them.
 """
 
-from chittyops_core.deploy.targets.local.caddy import Ports
+from chittyops_core.deploy.targets.local.caddy import Acme, Ports
 from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.target import LocalTarget
 
-__all__ = ["Edge", "Layout", "LocalTarget", "Ports"]
+__all__ = ["Acme", "Edge", "Layout", "LocalTarget", "Ports"]

@@ -272,7 +272,7 @@ class _Site:
         addresses = {"127.0.0.1", "::1", *(a.strip("[]") for a in self.ports.bind)}
         asked = {"path": [ASK_PATH], "remote_ip": _THIS_MACHINE, "host": sorted(addresses)}
         matches = [
-            self._file(each, "/{http.request.uri.query.domain}/as/*")
+            self._file(each, "/{http.request.uri.query.domain}/as/")
             for each in self.classes
             if each.tls
         ]

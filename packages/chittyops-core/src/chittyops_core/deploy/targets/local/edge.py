@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from attrs import evolve
 
 from chittyops_core._kit import files, wire
 from chittyops_core._kit.locks import FileLock
@@ -71,6 +72,17 @@ class Edge:
             ) from error
 
     def save_ports(self, ports: Ports) -> None:
+        """Keep *ports*, with a copy of the file that they name. Raises HostError."""
+        if ports.acme is not None and ports.acme.root is not None:
+            kept = self._layout.edge / "acme-root.pem"
+            try:
+                files.write_durably(kept, Path(ports.acme.root).read_bytes())
+            except OSError as error:
+                raise HostError(
+                    f"cannot read {ports.acme.root}: {error.strerror}",
+                    remedy="Give the PEM file of the ACME authority's root certificate.",
+                ) from error
+            ports = evolve(ports, acme=evolve(ports.acme, root=str(kept)))
         files.write_durably(self._layout.settings, json.dumps(wire.to_wire(ports)))
 
     def caddy(self) -> str:
