@@ -175,6 +175,22 @@ def app(tmp_path: Path) -> Path:
     return write_app(tmp_path / "hello")
 
 
+def require_nothing_left(host: HostUnderTest, serving: str, where: str) -> None:
+    """Of the app `hello` only *serving* runs, and no file of another release's running is there."""
+    apps = [p for p in host.processes() if any("serve.py" in word for word in p.cmdline())]
+    assert len(apps) == 1, where
+    assert apps[0].environ()["CHITTYOPS_RELEASE"] == serving, where
+    service = host.home / "services/hello.production"
+    assert (service / "live").readlink().parent.name == serving, where
+    assert not (service / "stage").is_symlink(), where
+    sockets = [p for p in (host.home / "run").rglob("*-*") if p.parent != host.home / "run"]
+    assert {p.name.split("-")[0] for p in sockets} == {serving[:8]}, where
+    programs = {p.name for p in (host.home / "supervisor/conf.d").iterdir()}
+    assert programs == {"edge.conf", f"hello.production.{serving}.conf"}, where
+    assert not list(host.home.glob("services/**/*.tmp")), where
+    assert not list(host.home.glob("run/**/*.tmp")), where
+
+
 class FakeClock:
     """Time that moves when it is told to."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chittyops_core.testing.load import Load
-from conftest import HostUnderTest, address_of, write_app
+from conftest import HostUnderTest, address_of, require_nothing_left, write_app
 
 pytestmark = pytest.mark.host
 
@@ -46,7 +46,7 @@ def test_kill_at_every_point_converges_at_the_next_command(
             where = f"killed at {at}: {seen[-1]}"
             assert len(services) == 1, where
             assert (services[0]["health"], services[0]["unfinished"]) == ("healthy", 0), where
-            _require_nothing_left(host, services[0]["serving"], where)
+            require_nothing_left(host, services[0]["serving"], where)
         load.wait(50)
 
     assert load.tally.failed == {}, load.tally.reasons
@@ -60,18 +60,3 @@ def _deploy(host: HostUnderTest, folder: Path, log: Path, *, at: int) -> list[st
     )  # fmt: skip
     assert done.returncode == (0 if at < 0 else -9), done.stderr
     return log.read_text().splitlines()
-
-
-def _require_nothing_left(host: HostUnderTest, serving: str, where: str) -> None:
-    apps = [p for p in host.processes() if any("serve.py" in word for word in p.cmdline())]
-    assert len(apps) == 1, where
-    assert apps[0].environ()["CHITTYOPS_RELEASE"] == serving, where
-    service = host.home / "services/hello.production"
-    assert (service / "live").readlink().parent.name == serving, where
-    assert not (service / "stage").is_symlink(), where
-    sockets = [p for p in (host.home / "run").rglob("*-*") if p.parent != host.home / "run"]
-    assert {p.name.split("-")[0] for p in sockets} == {serving[:8]}, where
-    programs = {p.name for p in (host.home / "supervisor/conf.d").iterdir()}
-    assert programs == {"edge.conf", f"hello.production.{serving}.conf"}, where
-    assert not list(host.home.glob("services/**/*.tmp")), where
-    assert not list(host.home.glob("run/**/*.tmp")), where

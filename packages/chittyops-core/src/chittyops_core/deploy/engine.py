@@ -35,6 +35,7 @@ from chittyops_core.errors import (
     RefusedError,
     ServiceLockedError,
 )
+from chittyops_core.model.health import Health, Verdict
 from chittyops_core.model.release import GateReceipt, Release, Strategy
 from chittyops_core.model.service import Service
 
@@ -395,10 +396,21 @@ class Attempt:
         engine.run_hook(service, release_id, "deploy.release", command)
         engine.journal.mark_command_run(service, release_id)
 
+    def _look(self) -> Health:
+        """Take one look; start what is not there at all, as when the process manager died."""
+        target, service = self.engine.target, self.plan.service
+        health = target.probe(service, self.release.id)
+        if health.verdict is not Verdict.GONE:
+            return health
+        target.stage(service, self.release.id)
+        again = target.probe(service, self.release.id)
+        # What has to start anew is not taken for something that died.
+        return again if again.verdict is Verdict.HEALTHY else health
+
     def _pass_gate(self) -> None:
-        engine, service, health = self.engine, self.plan.service, self.release.config.health
+        engine, health = self.engine, self.release.config.health
         failed = gate.wait_healthy(
-            lambda: engine.target.probe(service, self.release.id),
+            self._look,
             successes=health.successes,
             timeout=health.timeout,
             clock=engine.clock,
@@ -409,9 +421,7 @@ class Attempt:
 
     def _soak(self, soak: timedelta) -> None:
         engine, service = self.engine, self.plan.service
-        failed = gate.stays_healthy(
-            lambda: engine.target.probe(service, self.release.id), soak=soak, clock=engine.clock
-        )
+        failed = gate.stays_healthy(self._look, soak=soak, clock=engine.clock)
         if failed is None:
             return
         error = gate.unhealthy(

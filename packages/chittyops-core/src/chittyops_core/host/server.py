@@ -314,6 +314,8 @@ class Host:
 
     def _settle_if_free(self, service: Service) -> None:
         """Recover at the next command, whatever it is, unless somebody is at work."""
+        with suppress(ChittyOpsError):
+            self._target.revive()
         if self._journal.unfinished(service) or self._engine.idle(service):
             with suppress(ChittyOpsError):
                 with self._engine.hold(service, "recover", wait=False):

@@ -5,7 +5,11 @@ at every start of every process. The launch file is JSON, 0600, and holds secret
 they are neither in the process manager's configuration nor on a command line:
 
     {"argv": [...], "cwd": "...", "env": {...}, "socket": path|null, "memory": bytes|null,
-     "once": bool}
+     "once": bool, "after": {"pid": int, "started": ticks}|null, "keep": bool}
+
+`after` is a process that does this work already: it outlived the process manager that started it.
+This one takes over when that one ends. With `keep` it stays and starts the program again as soon
+as it ends, where the process manager would take a second or two.
 """
 
 import json
@@ -16,6 +20,8 @@ import sys
 def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         launch = json.load(file)
+    if launch["after"]:
+        outlast(launch["after"]["pid"], launch["after"]["started"])
     if launch["once"]:
         os.unlink(sys.argv[1])
     if launch["socket"]:
@@ -34,9 +40,58 @@ def main() -> None:
     os.umask(0o077)
     try:
         os.chdir(launch["cwd"])
+        if launch["keep"]:
+            if os.environ.get("CHITTYOPS_INSTANCE") is None:
+                # Once more, with the environment that tells what this process is.
+                os.execve(sys.executable, sys.orig_argv, launch["env"])
+            keep(launch["argv"], launch["env"])
         os.execvpe(launch["argv"][0], launch["argv"], launch["env"])
     except OSError as error:
         sys.exit(f"chittyops: cannot start {launch['argv'][0]!r}: {error.strerror}")
+
+
+def outlast(pid, started):
+    """Return when process *pid* has ended, at once if its number is another's by now."""
+    import select
+
+    try:
+        handle = os.pidfd_open(pid)
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            # proc_pid_stat(5): field 22, counted behind the name, which may hold anything.
+            now = int(file.read().rpartition(")")[2].split()[19])
+    except OSError:
+        return
+    if now == started:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
+    os.close(handle)
+
+
+def keep(argv, env):
+    """Run *argv* again and again, until told to end or until it does not stay up."""
+    import ctypes
+    import signal
+    import subprocess
+    import time
+
+    told = []
+    # The process manager tells the whole group, so the program knows too.
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+    def die_with_parent():
+        if prctl:
+            prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    quick_ends = 0
+    while quick_ends < 4:
+        start = time.monotonic()
+        status = subprocess.Popen(argv, env=env, preexec_fn=die_with_parent).wait()
+        if told:
+            break
+        quick_ends = quick_ends + 1 if time.monotonic() - start < 1 else 0
+    sys.exit(abs(status))
 
 
 main()

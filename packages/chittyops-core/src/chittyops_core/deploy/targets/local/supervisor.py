@@ -68,6 +68,11 @@ class Supervisor(ProcessManager):
         except (OSError, HostError):
             return None
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended without being stopped: then it left its pid file."""
+        return self.pid is None and self._pid_file.exists()
+
     def start_daemon(self) -> bool:
         """Start supervisord unless it answers; say whether it was started.
 
@@ -106,23 +111,13 @@ class Supervisor(ProcessManager):
 
     def start(self, group: str, programs: Sequence[Program]) -> None:
         files.write_durably(self._file(group), self._render(group, programs))
-        with self._rpc() as rpc:
-            rpc.reloadConfig()
-            try:
-                rpc.addProcessGroup(group)
-                return
-            except xmlrpc.client.Fault as fault:
-                if fault.faultCode != Faults.ALREADY_ADDED:
-                    raise
-            # There already: start what does not run.
-            for info in rpc.getAllProcessInfo():
-                if info["group"] != group or info["statename"] in ("STARTING", "RUNNING"):
-                    continue
-                try:
-                    rpc.startProcess(f"{group}:{info['name']}", False)
-                except xmlrpc.client.Fault as fault:
-                    if fault.faultCode != Faults.ALREADY_STARTED:
-                        raise
+        try:
+            with self._rpc() as rpc:
+                self._start_group(rpc, group)
+        except (ConnectionError, FileNotFoundError) as error:
+            raise HostError(
+                "supervisord is gone", remedy="`chittyops recover` starts it again."
+            ) from error
 
     def stop(self, group: str, *, grace_s: float) -> None:
         try:
@@ -165,6 +160,10 @@ class Supervisor(ProcessManager):
     # --- pieces ---
 
     @property
+    def _pid_file(self) -> Path:
+        return self._layout.run / "supervisord.pid"
+
+    @property
     def _conf(self) -> str:
         return str(self._layout.supervisor / "supervisord.conf")
 
@@ -172,13 +171,13 @@ class Supervisor(ProcessManager):
         return self._layout.supervisor / "conf.d" / f"{group}.conf"
 
     def _write_configuration(self) -> None:
-        folder, run = self._layout.supervisor, self._layout.run
+        folder = self._layout.supervisor
         files.write_durably(
             Path(self._conf),
             "[supervisord]\n"
             f"logfile={folder}/supervisord.log\n"
             "logfile_maxbytes=5MB\nlogfile_backups=1\n"
-            f"pidfile={run}/supervisord.pid\n"
+            f"pidfile={self._pid_file}\n"
             f"childlogdir={folder}\n"
             f"directory={folder}\n"
             "umask=077\nnocleanup=true\n"
@@ -208,23 +207,41 @@ class Supervisor(ProcessManager):
             )
         return "".join(parts)
 
+    @staticmethod
+    def _start_group(rpc: Any, group: str) -> None:
+        rpc.reloadConfig()
+        try:
+            rpc.addProcessGroup(group)
+            return
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.ALREADY_ADDED:
+                raise
+        # There already: start what does not run.
+        for info in rpc.getAllProcessInfo():
+            if info["group"] != group or info["statename"] in ("STARTING", "RUNNING"):
+                continue
+            try:
+                rpc.startProcess(f"{group}:{info['name']}", False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.ALREADY_STARTED:
+                    raise
+
     def _stop_group(self, rpc: Any, group: str, grace_s: float) -> None:
         """Stop without waiting in supervisord, so that *grace_s* is ours to decide."""
-        try:
-            rpc.stopProcessGroup(group, False)
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != Faults.BAD_NAME:
-                raise
-            return
         deadline = time.monotonic() + grace_s
-        while pids := [
-            i["pid"] for i in rpc.getAllProcessInfo() if i["group"] == group and i["pid"]
-        ]:
+        while not self._remove_group(rpc, group):
+            # Again and again: one that ended by itself is not stopped but about to be restarted.
+            try:
+                rpc.stopProcessGroup(group, False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.BAD_NAME:
+                    raise
+                return
             if time.monotonic() >= deadline:
-                for pid in pids:
-                    _kill_group(pid)
+                for info in rpc.getAllProcessInfo():
+                    if info["group"] == group and info["pid"]:
+                        _kill_group(info["pid"])
             time.sleep(0.02)
-        wait_until(lambda: self._remove_group(rpc, group), timeout_s=10)
 
     @staticmethod
     def _remove_group(rpc: Any, group: str) -> bool:

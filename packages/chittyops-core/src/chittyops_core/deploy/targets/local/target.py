@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import psutil
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from chittyops_core._kit import files, process, wire
 from chittyops_core._kit.locks import FileLock
@@ -46,6 +46,9 @@ __all__ = ["LocalTarget", "SecretReader"]
 MARK = "CHITTYOPS_SUPERVISED"
 """In the environment of every process of a home, with the home as value: how strays are found."""
 
+INSTANCE = "CHITTYOPS_INSTANCE"
+"""In the environment of every process of a home: which one it is, such as `web.0`."""
+
 EDGE_GROUP = "edge"
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -55,6 +58,43 @@ class SecretReader(Protocol):
     """What gives a secret's value by its name. Raises SecretError."""
 
     def __call__(self, name: str) -> str: ...
+
+
+@frozen
+class Orphan:
+    """A process whose supervisord was killed, and which went on.
+
+    Attributes:
+        process: It.
+        instance: What it is, or is a child of: such as `web.0`, or the edge.
+        release: Whose; None for the edge.
+        started: See `_kit.process.start_ticks`.
+    """
+
+    process: psutil.Process
+    instance: str
+    release: str | None
+    started: int
+
+    @classmethod
+    def of(cls, found: psutil.Process) -> Self | None:
+        """Return *found* as one; None when it has ended, or started anew where nobody can tell."""
+        started = process.start_ticks(found.pid)
+        try:
+            environ = found.environ()
+        except psutil.Error:
+            return None
+        if started is None:
+            return None
+        return cls(found, environ.get(INSTANCE, ""), environ.get("CHITTYOPS_RELEASE"), started)
+
+    @property
+    def is_edge(self) -> bool:
+        return self.instance == EDGE_GROUP
+
+    def to_launch(self) -> dict[str, int]:
+        """Return it as the launcher knows it."""
+        return {"pid": self.process.pid, "started": self.started}
 
 
 def interpreter() -> str:
@@ -188,6 +228,7 @@ class LocalTarget(Target):
 
     def stage(self, service: Service, release_id: str) -> None:
         release = self.release(service, release_id)
+        self.start_host()
         state = files.ensure_private_dir(self.layout.state(service))
         files.ensure_private_dir(self.layout.logs(service))
         files.ensure_private_dir(self.layout.sockets(service))
@@ -201,7 +242,6 @@ class LocalTarget(Target):
                 self.layout.pointer(service, staged=True), f"releases/{release_id}/upstreams"
             )
         self.report("launch files written")
-        self.start_host()
         self.manager.start(self._group(service, release_id), self._programs(release))
         self.report("processes started")
         self._publish(service)
@@ -322,20 +362,21 @@ class LocalTarget(Target):
         if self.manager.pid is not None and self.edge.is_running:
             return False
         with FileLock(self.layout.locks / "host.lock").acquire("host start", wait=_pause):
-            strays = list(process.find_marked({MARK: str(self.layout.home)}))
-            is_new = self.manager.pid is None
-            if not is_new:
-                strays = []
-            if not self.edge.is_running and not strays:
+            # What outlived a supervisord that was killed goes on serving.
+            orphans = [] if self.manager.pid is not None else self._find_orphans()
+            if not self.edge.is_running and not any(o.is_edge for o in orphans):
                 self.edge.require_ports({s.slug: self._routes(s) for s in self.services()})
             self.edge.save_ports(self.edge.ports)
-            self.manager.start_daemon()
-            if is_new:
-                self._restore()
-            self._start_edge()
-            # Orphans of a supervisord that was killed went on serving; now they have successors.
-            self._reap(strays)
+            if self.manager.pid is None:
+                self._restore(orphans)
+            self._start_edge(next((o for o in orphans if o.is_edge), None))
+            serving = {self._pointed(service, staged=False) for service in self.services()}
+            self._reap([o.process for o in orphans if not o.is_edge and o.release not in serving])
         return True
+
+    def revive(self) -> bool:
+        """Start the host again where its supervisord was killed, not stopped; say whether."""
+        return self.manager.was_killed and self.start_host()
 
     def stop_host(self, *, grace_s: float) -> None:
         """Stop every process of this home; pointers, releases and state stay."""
@@ -360,20 +401,35 @@ class LocalTarget(Target):
         if layout.services.exists() and not any(layout.services.iterdir()):
             layout.services.rmdir()
 
-    def _restore(self) -> None:
-        for service in self.services():
-            serving = self._pointed(service, staged=False)
-            if serving is None:
-                continue
-            release = self.release(service, serving)
-            files.ensure_private_dir(self.layout.sockets(service))
-            self._choose_listeners(release)
-            self._open_upstreams(release)
-            self._write_launch_files(release, files.ensure_private_dir(self.layout.state(service)))
-            self.manager.start(self._group(service, serving), self._programs(release))
+    def _find_orphans(self) -> list[Orphan]:
+        """Return them as they were started: an instance's first process before its children."""
+        marked = process.find_marked({MARK: str(self.layout.home)})
+        return sorted(filter(None, map(Orphan.of, marked)), key=lambda orphan: orphan.started)
 
-    def _start_edge(self) -> None:
-        self.edge.publish_all({s.slug: self._routes(s) for s in self.services()})
+    def _restore(self, orphans: Sequence[Orphan]) -> None:
+        """Start supervisord and what serves; each process waits for its orphan's end."""
+        serving = []
+        for service in self.services():
+            release_id = self._pointed(service, staged=False)
+            if release_id is None:
+                continue
+            release = self.release(service, release_id)
+            mine = [orphan for orphan in orphans if orphan.release == release_id]
+            files.ensure_private_dir(self.layout.sockets(service))
+            if not mine:
+                self._choose_listeners(release)
+            self._open_upstreams(release)
+            state = files.ensure_private_dir(self.layout.state(service))
+            self._write_launch_files(release, state, orphans=mine)
+            serving.append(release)
+        # Only now: supervisord starts at once whatever it finds written down.
+        self.manager.start_daemon()
+        for release in serving:
+            self.manager.start(self._group(release.service, release.id), self._programs(release))
+
+    def _start_edge(self, orphan: Orphan | None) -> None:
+        if not self.edge.is_running:
+            self.edge.publish_all({s.slug: self._routes(s) for s in self.services()})
         launch = self.layout.run / "edge.json"
         text = json.dumps(
             {
@@ -383,10 +439,13 @@ class LocalTarget(Target):
                     "PATH": os.defpath,
                     "HOME": str(self.layout.edge),
                     MARK: str(self.layout.home),
+                    INSTANCE: EDGE_GROUP,
                 },
                 "socket": str(self.layout.admin_socket),
                 "memory": None,
                 "once": False,
+                "after": orphan and orphan.to_launch(),
+                "keep": True,
             }
         )
         files.write_durably(launch, text)
@@ -514,13 +573,16 @@ class LocalTarget(Target):
         _lead(upstreams, [nowhere] * len(self._listeners(release.service, release.id)))
         self.edge.switched()
 
-    def _write_launch_files(self, release: Release, state: Path) -> None:
+    def _write_launch_files(
+        self, release: Release, state: Path, *, orphans: Sequence[Orphan] = ()
+    ) -> None:
         folder = self.layout.sockets(release.service)
         listeners = self._listeners(release.service, release.id)
         for name, process_ in release.config.processes.items():
             for index in range(process_.instances):
                 environment = self._environment(release, state)
                 environment[MARK] = str(self.layout.home)
+                environment[INSTANCE] = f"{name}.{index}"
                 path = None
                 if name == "web":
                     listener = listeners[index]
@@ -533,6 +595,7 @@ class LocalTarget(Target):
                     environment,
                     socket_path=path,
                     memory=process_.memory,
+                    after=next((o for o in orphans if o.instance == f"{name}.{index}"), None),
                 )
 
     def _write_launch(
@@ -545,6 +608,7 @@ class LocalTarget(Target):
         socket_path: str | None = None,
         memory: int | None = None,
         once: bool = False,
+        after: Orphan | None = None,
     ) -> None:
         launch = {
             "argv": argv,
@@ -553,6 +617,8 @@ class LocalTarget(Target):
             "socket": socket_path,
             "memory": memory,
             "once": once,
+            "after": after and after.to_launch(),
+            "keep": False,
         }
         files.write_durably(path, json.dumps(launch))
 
