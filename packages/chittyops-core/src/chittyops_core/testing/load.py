@@ -98,7 +98,7 @@ class Load:
             body: What a POST sends, as a form.
             modes: How to ask.
             workers: How many ask at once, for each mode.
-            pause_s: Seconds that a worker rests after each answer.
+            pause_s: Seconds that a worker rests after each answer or loss.
         """
         self.tally = Tally()
         self._address = address
@@ -177,6 +177,8 @@ class Load:
                 self._lose(mode, f"{type(error).__name__}: {error}")
                 await self._close(connection)
                 connection = None
+                # Refused at once is asked again at once, unless it rests here too.
+                await asyncio.sleep(self._pause_s)
                 continue
             self.tally.slowest_s = max(self.tally.slowest_s, time.monotonic() - start)
             if 200 <= status < 400:
