@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from chittyops_core.deploy.targets.local.caddy import Ports, render
+from chittyops_core.deploy.targets.local.caddy import HostSettings, render
 from chittyops_core.deploy.targets.local.layout import MAX_SOCKET_PATH, Layout
 from chittyops_core.deploy.targets.local.routes import SLOTS, Route, RouteClass, RouteTable
 from chittyops_core.errors import HostError
@@ -41,8 +41,8 @@ def route(
     return Route((host,), pointer, policy, stage, f"{name}.localhost", on_sockets)
 
 
-def configuration(table: RouteTable, layout: Layout, ports: Ports | None = None) -> dict:
-    return render(table.classes(), table.explicit(), None, ports or Ports(), layout)
+def configuration(table: RouteTable, layout: Layout, ports: HostSettings | None = None) -> dict:
+    return render(table.classes(), table.explicit(), None, ports or HostSettings(), layout)
 
 
 def routes_of(config: dict, server: str) -> list[dict]:
@@ -183,7 +183,7 @@ def test_http_leads_to_https_for_a_service_that_wants_tls(
 ) -> None:
     """With 308, which keeps method and body; the port is left out where it is 443."""
     table.publish("a", [route(layout, "a", TLS)])
-    config = configuration(table, layout, Ports(80, 443))
+    config = configuration(table, layout, HostSettings(80, 443))
 
     handler = routes_of(config, "http")[2]["handle"][0]
     assert handler["status_code"] == 308

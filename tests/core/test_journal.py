@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -138,3 +139,42 @@ def test_a_damaged_journal_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot be read"):
         Journal(tmp_path / "journal.db", FakeClock())
     assert (tmp_path / "journal.db").read_bytes().startswith(b"not a database")
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    """downgrade attack on oneself: an older core says what to do and writes nothing."""
+    newer = sqlite3.connect(tmp_path / "journal.db")
+    newer.execute("PRAGMA user_version = 99")
+    newer.close()
+
+    with pytest.raises(HostError, match="newer version") as caught:
+        Journal(tmp_path / "journal.db", FakeClock())
+    assert "upgrade" in caught.value.remedy
+    assert sqlite3.connect(tmp_path / "journal.db").execute("PRAGMA user_version").fetchone() == (
+        99,
+    )
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600, -10 * 86400])
+def test_a_clock_that_jumps_changes_neither_order_nor_previous(
+    journal: Journal, clock: FakeClock, jump_s: float
+) -> None:
+    """Releases are ordered by deployments, not by times."""
+    deploy(journal, "one")
+    deploy(journal, "two", "one")
+    clock.sleep(jump_s)
+    deploy(journal, "three", "two")
+
+    assert [row["id"] for row in journal.releases(HELLO)] == ["three", "two", "one"]
+    assert journal.previous_served(HELLO, "three") == "two"
+
+
+def test_a_clock_set_back_keeps_nothing_warm_for_ever(journal: Journal, clock: FakeClock) -> None:
+    """More than a day ahead is more than a manifest may ask for."""
+    deploy(journal, "one")
+    until = clock.now() + timedelta(minutes=10)
+    journal.keep_warm(HELLO, "one", until.isoformat("T", "milliseconds"))
+
+    clock.sleep(-2 * 86400)
+
+    assert journal.warm(HELLO) == set()

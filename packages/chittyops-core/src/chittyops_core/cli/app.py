@@ -17,7 +17,7 @@ __all__ = ["cli", "main"]
 # In the order in which one meets them.
 COMMANDS = (
     "new", "plan", "deploy", "status", "releases", "rollback", "logs", "exec", "config",
-    "secrets", "recover", "remove", "doctor", "host",
+    "secrets", "recover", "prune", "remove", "doctor", "host",
 )  # fmt: skip
 
 EPILOG = """\b

@@ -10,7 +10,8 @@ Every method may be called again after a crash at any of its points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
@@ -258,18 +259,65 @@ class DeployLite:
         for release in sorted(self.idle(service)):
             self.target.retire(service, release, grace_s=STOP_GRACE_S)
 
-    def _prune(self, service: Service) -> None:
-        """Delete old releases; never what serves, served before, or stays warm."""
+    def spare(self, service: Service) -> list[str]:
+        """Return releases that nobody needs to go back, the last deployed first.
+
+        That is all but what serves, served before, or stays warm; `deploy.keep` of them are kept.
+        """
         observed = self.target.observe(service)
         if observed.serving is None:
-            return
-        keep = self.target.release(service, observed.serving).config.lifecycle.keep
+            return []
         previous = self.journal.previous_served(service, observed.serving)
-        always = {observed.serving, previous} | self.journal.warm(service)
-        others = [r["id"] for r in self.journal.releases(service) if r["id"] not in always]
-        kept = {release for release in always if release} | set(others[:keep])
+        needed = {observed.serving, previous} | observed.running | self.journal.warm(service)
+        return [r["id"] for r in self.journal.releases(service) if r["id"] not in needed]
+
+    def excess(self, service: Service) -> list[str]:
+        """Return the spare releases beyond `deploy.keep`."""
+        serving = self.target.observe(service).serving
+        if serving is None:
+            return []
+        keep = self.target.release(service, serving).config.lifecycle.keep
+        return self.spare(service)[keep:]
+
+    def _prune(self, service: Service) -> None:
+        self.delete(service, self.excess(service))
+
+    def delete(self, service: Service, releases: Sequence[str]) -> None:
+        """Delete spare *releases*. The caller holds the service's lock."""
+        if self.target.observe(service).serving is None:
+            return
+        kept = {row["id"] for row in self.journal.releases(service)} - set(releases)
         self.target.prune(service, frozenset(kept))
         self.journal.forget_releases(service, kept)
+
+    def over_budget(self, budget: int) -> list[tuple[Service, str]]:
+        """Return which spare releases have to go, the longest unused first, to keep *budget*.
+
+        Args:
+            budget: Bytes that all artifacts together may take.
+        """
+        left = dict(self.target.disk_bytes())
+        users: Counter[str] = Counter()
+        spare: list[tuple[int, Service, str, str]] = []
+        for service in self.journal.services():
+            chosen = set(self.spare(service))
+            for row in self.journal.releases(service):
+                try:
+                    artifact = self.target.release(service, row["id"]).artifact
+                except NotFoundError:
+                    continue
+                users[artifact] += 1
+                if row["id"] in chosen:
+                    spare.append((row["deployment"], service, row["id"], artifact))
+        doomed = []
+        for _, service, release, artifact in sorted(spare, key=lambda each: each[0]):
+            if sum(left.values()) <= budget:
+                break
+            doomed.append((service, release))
+            users[artifact] -= 1
+            if not users[artifact]:
+                left.pop(artifact, None)
+        return doomed
 
     def run_hook(self, service: Service, release: str, hook: str, command: str) -> None:
         """Run a manifest's command in *release*. Raises HookError."""

@@ -7,9 +7,11 @@ target is right, and recovery brings the journal in line.
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -92,8 +94,18 @@ CREATE TABLE IF NOT EXISTS deployment (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS deployment_unfinished ON deployment (slug) WHERE ended IS NULL;
 CREATE INDEX IF NOT EXISTS deployment_slug ON deployment (slug, id);
+CREATE INDEX IF NOT EXISTS deployment_release ON deployment (slug, release, id);
 PRAGMA user_version = 1;
 """
+
+VERSION = 1
+"""Of the schema. One that an older core could not read is a higher one."""
+
+MIN_FREE_BYTES = 1 << 16
+"""SQLite's shared memory beside the journal takes 32 KiB."""
+
+WARM_AT_MOST = timedelta(days=1)
+"""What a manifest may ask for; a clock that was set back must not keep a release warm for ever."""
 
 
 class Journal:
@@ -103,6 +115,16 @@ class Journal:
         self._clock = clock
         try:
             self._open(path)
+        except sqlite3.OperationalError as error:
+            # Not the file's fault but the disk's, or the permissions'.
+            full = shutil.disk_usage(path.parent).free < MIN_FREE_BYTES
+            raise HostError(
+                f"the disk is full: there is no room for the journal {path}"
+                if full
+                else f"the journal {path} cannot be opened: {error}",
+                remedy="Free some space (old logs, caches, other programs' files), or mend the "
+                "permissions. What serves goes on serving.",
+            ) from error
         except sqlite3.DatabaseError as error:
             raise HostError(
                 f"the journal {path} cannot be read: {error}",
@@ -117,7 +139,14 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit is on disk before it returns, also across a power cut.
         self._db.execute("PRAGMA synchronous = FULL")
-        if self._db.execute("PRAGMA user_version").fetchone()[0] != 1:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > VERSION:
+            raise HostError(
+                f"the journal {path} was written by a newer version of chittyops-core "
+                f"(its schema is {found}, this one reads {VERSION})",
+                remedy="pip install --upgrade chittyops-core",
+            )
+        if found < VERSION:
             self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -235,10 +264,14 @@ class Journal:
         return row["release"] if row else None
 
     def releases(self, service: Service) -> list[Mapping[str, Any]]:
-        """Return rows `id, created, served, warm_until`, the last served first."""
+        """Return rows `id, created, served, warm_until, deployment`, the last deployed first.
+
+        By the deployments' numbers: times are the wall clock's, which jumps.
+        """
         rows = self._all(
-            "SELECT id, created, served, warm_until FROM release WHERE slug = ? "
-            "ORDER BY coalesce(served, created) DESC, rowid DESC",
+            "SELECT id, created, served, warm_until, (SELECT max(d.id) FROM deployment d "
+            "WHERE d.slug = release.slug AND d.release = release.id) AS deployment "
+            "FROM release WHERE slug = ? ORDER BY deployment DESC",
             service.slug,
         )
         return [dict(row) for row in rows]
@@ -257,9 +290,11 @@ class Journal:
 
     def warm(self, service: Service) -> set[str]:
         """Return the releases that may run without serving, their time not yet over."""
+        latest = (self._clock.now() + WARM_AT_MOST).isoformat(timespec="milliseconds")
         rows = self._all(
-            "SELECT id FROM release WHERE slug = ? AND warm_until > ?", service.slug, self._now()
-        )
+            "SELECT id FROM release WHERE slug = ? AND warm_until > ? AND warm_until <= ?",
+            service.slug, self._now(), latest,
+        )  # fmt: skip
         return {row["id"] for row in rows}
 
     def has_command_run(self, service: Service, release: str) -> bool:

@@ -20,7 +20,7 @@ from chittyops_core.deploy.targets.base import Address
 from chittyops_core.errors import ChittyOpsError, HostDiedError
 from chittyops_core.host import protocol
 from chittyops_core.host.home import default_home
-from chittyops_core.host.protocol import Deployment, Staged, StatusReport
+from chittyops_core.host.protocol import Deployment, PruneReport, Staged, StatusReport
 from chittyops_core.host.runtime import ensure_runtime, erase_runtimes
 from chittyops_core.model.release import GateReceipt, Release
 from chittyops_core.model.service import Service
@@ -135,6 +135,9 @@ class HostClient:
     def remove(self, service: Service) -> None:
         self.call("remove", service=wire.to_wire(service))
 
+    def prune(self, *, dry_run: bool) -> PruneReport:
+        return wire.from_wire(PruneReport, self.call("prune", dry_run=dry_run))
+
     def erase(self) -> None:
         """Leave nothing of the host but the journal and the state directories."""
         self.call("erase")
@@ -169,6 +172,7 @@ class HostClient:
         bind: tuple[str, ...] = (),
         acme: Mapping[str, str | None] | None = None,
         no_acme: bool = False,
+        disk_budget: int | None = None,
     ) -> StatusReport:
         """Start what serves; None or empty leaves a setting as it is.
 
@@ -178,10 +182,12 @@ class HostClient:
             bind: Addresses to listen on.
             acme: `directory`, `email` and `root` of the authority for public names.
             no_acme: Go back to Caddy's own authority.
+            disk_budget: Bytes that all artifacts may take; 0 for no limit.
         """
         answer = self.call(
-            "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme
-        )
+            "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme,
+            disk_budget=disk_budget,
+        )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
 
     def stop_host(self, *, grace_s: float = 10) -> None:

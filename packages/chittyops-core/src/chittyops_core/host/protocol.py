@@ -26,7 +26,16 @@ from chittyops_core.model.finding import Finding
 from chittyops_core.model.health import InstanceState
 from chittyops_core.model.service import Service
 
-__all__ = ["VERSION", "Deployment", "HostReport", "ServiceReport", "Staged", "StatusReport"]
+__all__ = [
+    "VERSION",
+    "Deployment",
+    "HostReport",
+    "PruneReport",
+    "PrunedRelease",
+    "ServiceReport",
+    "Staged",
+    "StatusReport",
+]
 
 VERSION = 1
 
@@ -133,6 +142,31 @@ class StatusReport:
 
     host: HostReport
     services: tuple[ServiceReport, ...]
+
+
+@frozen
+class PrunedRelease:
+    """One release that was, or would be, deleted."""
+
+    service: Service
+    release: str
+
+
+@frozen
+class PruneReport:
+    """What a prune deleted or would delete.
+
+    Attributes:
+        releases: Those that nothing needs.
+        bytes_before: Of all artifacts on disk.
+        bytes_after: The same afterwards; None for a dry run.
+        budget: Bytes that they may take; None for no limit.
+    """
+
+    releases: tuple[PrunedRelease, ...]
+    bytes_before: int
+    bytes_after: int | None
+    budget: int | None
 
 
 Message = dict[str, Any]

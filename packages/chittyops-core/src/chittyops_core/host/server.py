@@ -22,7 +22,7 @@ from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
 from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
-from chittyops_core.deploy.targets.local import Acme, Layout, LocalTarget, Ports
+from chittyops_core.deploy.targets.local import Acme, HostSettings, Layout, LocalTarget
 from chittyops_core.deploy.targets.local.target import interpreter
 from chittyops_core.errors import (
     ChittyOpsError,
@@ -30,6 +30,7 @@ from chittyops_core.errors import (
     HostError,
     NotFoundError,
     ProtocolError,
+    ServiceLockedError,
 )
 from chittyops_core.host import protocol
 from chittyops_core.model.health import Verdict
@@ -144,6 +145,7 @@ class Host:
             findings=receipt.findings if receipt else (),
         )
         self.drop_attempt(None)
+        self._keep_budget()
         return wire.to_wire(done)
 
     def step_undo(self, *, why: str) -> None:
@@ -195,6 +197,22 @@ class Host:
             raise self._unknown(which)
         self._engine.remove(which)
 
+    def step_prune(self, *, dry_run: bool) -> Any:
+        """Delete what nothing needs, or only say what that is."""
+        doomed = self._doomed()
+        before = self._target.disk_bytes()
+        if not dry_run:
+            doomed = self._delete(doomed)
+            self._target.clear_leftovers()
+        return wire.to_wire(
+            protocol.PruneReport(
+                releases=tuple(protocol.PrunedRelease(s, r) for s, r in doomed),
+                bytes_before=sum(before.values()),
+                bytes_after=None if dry_run else sum(self._target.disk_bytes().values()),
+                budget=self._target.edge.settings.disk_budget,
+            )
+        )
+
     def step_erase(self) -> None:
         """Take everything off the host but the journal and the state directories."""
         for service in self._journal.services():
@@ -231,19 +249,27 @@ class Host:
         bind: list[str],
         acme: Any = None,
         no_acme: bool = False,
+        disk_budget: int | None = None,
     ) -> Any:
-        """Start what serves, as after a reboot; new settings of the edge need a stopped host."""
+        """Start what serves, as after a reboot; new settings of the edge need a stopped host.
+
+        *disk_budget*: bytes; 0 takes the limit away.
+        """
         edge = self._target.edge
-        now = edge.ports
+        now = edge.settings
         chosen = wire.from_wire(Acme, acme) if acme else None if no_acme else now.acme
-        wanted = Ports(http or now.http, https or now.https, tuple(bind) or now.bind, chosen)
+        wanted = HostSettings(
+            http or now.http, https or now.https, tuple(bind) or now.bind, chosen,
+            now.disk_budget if disk_budget is None else disk_budget or None,
+        )  # fmt: skip
         if wanted != now:
-            if self._target.manager.pid is not None:
+            is_edge_same = evolve(wanted, disk_budget=now.disk_budget) == now
+            if not is_edge_same and self._target.manager.pid is not None:
                 raise HostError(
                     "the edge runs already; its settings change only while it is stopped",
                     remedy="`chittyops host stop`, then start with the new ones.",
                 )
-            edge.save_ports(wanted)
+            edge.save_settings(wanted)
         self._target.start_host()
         for service in self._journal.services():
             with self._engine.hold(service, "host start", wait=True):
@@ -254,6 +280,34 @@ class Host:
         self._target.stop_host(grace_s=grace_s)
 
     # --- pieces ---
+
+    def _doomed(self) -> list[tuple[Service, str]]:
+        excess = [(s, r) for s in self._journal.services() for r in self._engine.excess(s)]
+        budget = self._target.edge.settings.disk_budget
+        over = self._engine.over_budget(budget) if budget is not None else []
+        return [*excess, *(each for each in over if each not in excess)]
+
+    def _keep_budget(self) -> None:
+        budget = self._target.edge.settings.disk_budget
+        if budget is None:
+            return
+        for service, release in self._delete(self._engine.over_budget(budget)):
+            self._notify(Event(EventKind.STEP, f"deleted {release} of {service}: disk budget"))
+        used = sum(self._target.disk_bytes().values())
+        if used > budget:
+            text = f"artifacts take {used // 2**20} MB, the disk budget is {budget // 2**20} MB"
+            self._notify(Event(EventKind.NOTE, f"{text}, and all of them are needed"))
+
+    def _delete(self, doomed: list[tuple[Service, str]]) -> list[tuple[Service, str]]:
+        """Delete releases of services that nobody is at work on; return which."""
+        done = []
+        for service in sorted({service for service, _ in doomed}):
+            mine = [release for each, release in doomed if each == service]
+            with suppress(ServiceLockedError), self._engine.hold(service, "prune", wait=False):
+                spare = set(self._engine.spare(service))
+                self._engine.delete(service, [release for release in mine if release in spare])
+                done += [(service, release) for release in mine if release in spare]
+        return done
 
     def _current(self) -> Attempt:
         if self._attempt is None:
@@ -367,7 +421,7 @@ class Host:
         )
 
     def _host_report(self) -> protocol.HostReport:
-        ports = self._target.edge.ports
+        ports = self._target.edge.settings
         return protocol.HostReport(
             home=str(self._layout.home),
             supervisor_pid=self._target.manager.pid,

@@ -30,6 +30,7 @@ def command() -> None:
     help="PEM file of the authority that the ACME directory's own certificate is from.",
 )  # fmt: skip
 @click.option("--no-acme", is_flag=True, help="Certify every name by Caddy's own authority again.")
+@click.option("--disk-budget", metavar="SIZE", help="All artifacts may take, such as 20G; 0: any.")
 @json_option
 def start(
     http_port: int | None,
@@ -39,11 +40,13 @@ def start(
     acme_directory: str | None,
     acme_root: str | None,
     no_acme: bool,
+    disk_budget: str | None,
     as_json: bool,
 ) -> None:
     """Start everything that should serve, as after a reboot. Does nothing to what runs.
 
-    The options are kept, and change only while the host is stopped. A host on the internet:
+    The options are kept; those of the edge change only while the host is stopped. A host on the
+    internet:
 
     \b
       chittyops host start --http-port 80 --https-port 443 \\
@@ -63,12 +66,23 @@ def start(
     with HostClient() as host:
         report = host.start_host(
             http=http_port, https=https_port, bind=bind,
-            acme=acme if is_acme else None, no_acme=no_acme,
+            acme=acme if is_acme else None, no_acme=no_acme, disk_budget=_bytes(disk_budget),
         )  # fmt: skip
     if as_json:
         render.print_json(render.status_json(report))
     else:
         render.print_status(report)
+
+
+def _bytes(text: str | None) -> int | None:
+    from chittyops_core.model.manifest_reader import parse_size
+
+    if text in (None, "0"):
+        return None if text is None else 0
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.UsageError(f"--disk-budget {error}") from error
 
 
 @command.command("stop")

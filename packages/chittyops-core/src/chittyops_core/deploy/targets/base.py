@@ -154,6 +154,10 @@ class Target(ABC):
         """Delete present releases but *keep*, what serves and what runs; return the deleted."""
 
     @abstractmethod
+    def disk_bytes(self) -> Mapping[str, int]:
+        """Return artifact digest -> bytes of every artifact that is present."""
+
+    @abstractmethod
     def remove(self, service: Service) -> None:
         """Take the service off the target wholly, except for its state directory."""
 

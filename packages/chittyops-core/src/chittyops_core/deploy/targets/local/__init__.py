@@ -5,9 +5,9 @@ the process manager (`supervisor` so far), `edge` drives Caddy (`caddy` renders 
 configuration, `routes` has the links that it follows), `target` joins them.
 """
 
-from chittyops_core.deploy.targets.local.caddy import Acme, Ports
+from chittyops_core.deploy.targets.local.caddy import Acme, HostSettings
 from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.target import LocalTarget
 
-__all__ = ["Acme", "Edge", "Layout", "LocalTarget", "Ports"]
+__all__ = ["Acme", "Edge", "Layout", "LocalTarget", "HostSettings"]

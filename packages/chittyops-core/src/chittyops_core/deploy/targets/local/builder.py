@@ -25,6 +25,9 @@ from chittyops_core.model.manifest import Builder
 
 __all__ = ["Artifacts", "find_uv"]
 
+MIN_FREE_BYTES = 16 * 2**20
+"""Below this nothing is built: a disk that is wholly full also stops what serves from writing."""
+
 
 def find_uv() -> str:
     """Return the uv of the host runtime, else the one on PATH. Raises BuildError."""
@@ -62,6 +65,7 @@ class Artifacts:
                 return
             folder = self._layout.artifact(digest)
             files.remove_tree(folder)
+            self._require_room()
             folder.mkdir(mode=0o700)
             try:
                 self._copy_source(build, folder / "app")
@@ -69,7 +73,14 @@ class Artifacts:
             except BaseException:
                 files.remove_tree(folder)
                 raise
-            files.write_durably(folder / "complete", "")
+            files.write_durably(folder / "complete", str(files.tree_bytes(folder)))
+
+    def bytes_used(self) -> dict[str, int]:
+        """Return digest -> bytes on disk of every whole artifact."""
+        found = {}
+        for path in self._layout.artifacts.glob("*/complete"):
+            found[path.parent.name] = int(path.read_text() or 0)
+        return found
 
     def prune(self, used: Callable[[], set[str]]) -> None:
         """Delete every artifact that no release uses, and what crashes left.
@@ -87,6 +98,15 @@ class Artifacts:
                         files.remove_tree(path)
             except LockHeldError:
                 continue  # Somebody builds; the next deploy prunes again.
+
+    def _require_room(self) -> None:
+        free = shutil.disk_usage(self._layout.artifacts).free
+        if free < MIN_FREE_BYTES:
+            raise BuildError(
+                f"the disk is full: {free // 2**20} MB free below {self._layout.home}, "
+                f"a build needs {MIN_FREE_BYTES // 2**20} MB at least",
+                remedy="`chittyops prune` deletes releases that nothing needs; or free some space.",
+            )
 
     def _lock(self, digest: str) -> FileLock:
         # Sixteen for all: a lock file that is deleted with its artifact would be two locks.

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.routes import ONLY, SLOTS, Route, RouteClass
@@ -19,7 +19,7 @@ __all__ = [
     "DEFAULT_HTTPS_PORT",
     "DEFAULT_HTTP_PORT",
     "Acme",
-    "Ports",
+    "HostSettings",
     "render",
     "usable",
 ]
@@ -70,27 +70,29 @@ class Acme:
 
 
 @frozen
-class Ports:
-    """Where the edge listens, and who certifies its public names.
+class HostSettings:
+    """What an operator chose for this host.
 
     Attributes:
         http: TCP port of HTTP.
         https: TCP port of HTTPS, and UDP port of HTTP/3; used once a service wants TLS.
         bind: Addresses; only this machine by default.
         acme: None certifies every name by Caddy's internal authority.
+        disk_budget: Bytes that all artifacts may take; None for no limit.
     """
 
     http: int = DEFAULT_HTTP_PORT
     https: int = DEFAULT_HTTPS_PORT
     bind: tuple[str, ...] = ("127.0.0.1", "[::1]")
-    acme: Acme | None = field(default=None)
+    acme: Acme | None = None
+    disk_budget: int | None = None
 
 
 def render(
     classes: Sequence[RouteClass],
     explicit: Sequence[Route],
     only: Route | None,
-    ports: Ports,
+    ports: HostSettings,
     layout: Layout,
 ) -> dict[str, Any]:
     """Return Caddy's whole configuration.
@@ -155,7 +157,7 @@ def usable(addresses: Sequence[str]) -> Iterator[str]:
     return (a for a in addresses if not a.startswith("[") or socket.has_dualstack_ipv6())
 
 
-def _certificates(ports: Ports) -> dict[str, Any]:
+def _certificates(ports: HostSettings) -> dict[str, Any]:
     """Certify a name at its first handshake, if there is a route of that name.
 
     So a new name costs no load of the configuration, and a stranger's costs no certificate.
@@ -191,7 +193,7 @@ class _Site:
     classes: Sequence[RouteClass]
     explicit: Sequence[Route]
     only: Route | None
-    ports: Ports
+    ports: HostSettings
     layout: Layout
 
     @property

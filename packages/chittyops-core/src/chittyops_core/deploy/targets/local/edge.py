@@ -31,7 +31,7 @@ from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.local.caddy import (
     DEFAULT_HTTP_PORT,
     DEFAULT_HTTPS_PORT,
-    Ports,
+    HostSettings,
     render,
     usable,
 )
@@ -56,12 +56,12 @@ class Edge:
         return self._layout.edge / "caddy.json"
 
     @property
-    def ports(self) -> Ports:
-        """Where the edge listens; `CHITTYOPS_HTTP_PORT` and so on choose on first use."""
+    def settings(self) -> HostSettings:
+        """What the operator chose; `CHITTYOPS_HTTP_PORT` and so on choose on first use."""
         try:
-            return wire.from_wire(Ports, json.loads(self._layout.settings.read_text()))
+            return wire.from_wire(HostSettings, json.loads(self._layout.settings.read_text()))
         except FileNotFoundError:
-            return Ports(
+            return HostSettings(
                 http=_port_setting("CHITTYOPS_HTTP_PORT", DEFAULT_HTTP_PORT),
                 https=_port_setting("CHITTYOPS_HTTPS_PORT", DEFAULT_HTTPS_PORT),
             )
@@ -71,19 +71,19 @@ class Edge:
                 remedy="Delete the file; `chittyops host start --http-port N` writes it anew.",
             ) from error
 
-    def save_ports(self, ports: Ports) -> None:
-        """Keep *ports*, with a copy of the file that they name. Raises HostError."""
-        if ports.acme is not None and ports.acme.root is not None:
+    def save_settings(self, settings: HostSettings) -> None:
+        """Keep *settings*, with a copy of the file that it names. Raises HostError."""
+        if settings.acme is not None and settings.acme.root is not None:
             kept = self._layout.edge / "acme-root.pem"
             try:
-                files.write_durably(kept, Path(ports.acme.root).read_bytes())
+                files.write_durably(kept, Path(settings.acme.root).read_bytes())
             except OSError as error:
                 raise HostError(
-                    f"cannot read {ports.acme.root}: {error.strerror}",
+                    f"cannot read {settings.acme.root}: {error.strerror}",
                     remedy="Give the PEM file of the ACME authority's root certificate.",
                 ) from error
-            ports = evolve(ports, acme=evolve(ports.acme, root=str(kept)))
-        files.write_durably(self._layout.settings, json.dumps(wire.to_wire(ports)))
+            settings = evolve(settings, acme=evolve(settings.acme, root=str(kept)))
+        files.write_durably(self._layout.settings, json.dumps(wire.to_wire(settings)))
 
     def caddy(self) -> str:
         """Return the Caddy to run. Raises HostError."""
@@ -104,7 +104,7 @@ class Edge:
 
     def require_ports(self, routes: Mapping[str, Sequence[Route]]) -> None:
         """Raises PortInUseError when another program listens where the edge will."""
-        ports = self.ports
+        ports = self.settings
         wanted = [("http", ports.http)]
         if any(route.policy.tls for owned in routes.values() for route in owned):
             wanted.append(("https", ports.https))
@@ -160,7 +160,7 @@ class Edge:
         explicit = self._table.explicit()
         owner = self._table.only_owner()
         only = next((r for r in explicit if not r.is_stage), None) if owner else None
-        config = render(self._table.classes(), explicit, only, self.ports, self._layout)
+        config = render(self._table.classes(), explicit, only, self.settings, self._layout)
         return json.dumps(config, indent=1)
 
     def _written(self) -> str | None:

@@ -51,6 +51,9 @@ INSTANCE = "CHITTYOPS_INSTANCE"
 
 EDGE_GROUP = "edge"
 
+LEFTOVER_AGE_S = 3600
+"""Nothing is written for so long; what is older nobody goes on with."""
+
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
@@ -196,7 +199,7 @@ class LocalTarget(Target):
         if release_id is None:
             raise NotFoundError(f"{service} has no {'staged' if staged else 'serving'} release")
         policy = self.release(service, release_id).config.edge
-        ports = self.edge.ports
+        ports = self.edge.settings
         host = service.stage_host if staged else service.local_host
         port = ports.https if policy.tls else ports.http
         scheme = "https" if policy.tls else "http"
@@ -294,6 +297,9 @@ class LocalTarget(Target):
         self._artifacts.prune(self._used_artifacts)
         return frozenset(deleted)
 
+    def disk_bytes(self) -> Mapping[str, int]:
+        return self._artifacts.bytes_used()
+
     def remove(self, service: Service) -> None:
         for release_id in self._grouped(service):
             self.manager.stop(self._group(service, release_id), grace_s=10)
@@ -346,6 +352,14 @@ class LocalTarget(Target):
         group = self._group(service, release_id)
         return self.manager.logs(group, programs, lines=lines, follow=follow)
 
+    def clear_leftovers(self) -> None:
+        """Delete what writes and deletions that were killed have left, an hour ago or longer."""
+        for pattern in ("services/**/.*.gone", "services/**/.*.tmp", "edge/**/.*.tmp"):
+            for path in self.layout.home.glob(pattern):
+                is_ours = "state" not in path.relative_to(self.layout.home).parts
+                if is_ours and time.time() - path.lstat().st_mtime > LEFTOVER_AGE_S:
+                    files.remove_tree(path)
+
     # --- the host's own processes ---
 
     def services(self) -> list[Service]:
@@ -366,7 +380,7 @@ class LocalTarget(Target):
             orphans = [] if self.manager.pid is not None else self._find_orphans()
             if not self.edge.is_running and not any(o.is_edge for o in orphans):
                 self.edge.require_ports({s.slug: self._routes(s) for s in self.services()})
-            self.edge.save_ports(self.edge.ports)
+            self.edge.save_settings(self.edge.settings)
             if self.manager.pid is None:
                 self._restore(orphans)
             self._start_edge(next((o for o in orphans if o.is_edge), None))
