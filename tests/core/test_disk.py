@@ -96,8 +96,9 @@ def small(shared_runtimes: Path) -> Iterator[HostUnderTest]:
     base.rmdir()
 
 
-def _fill(host: HostUnderTest) -> None:
-    """Leave not one byte."""
+def _fill(host: HostUnderTest, *, but: int = 0) -> None:
+    """Leave not one byte, or *but* of them."""
+    (host.home.parent / "left").write_bytes(b"x" * but)
     with (host.home.parent / "filler").open("ab", buffering=0) as file:
         for size in (MB, 4096, 512, 1):
             try:
@@ -105,17 +106,22 @@ def _fill(host: HostUnderTest) -> None:
                     file.write(b"x" * size)
             except OSError:
                 continue
+    (host.home.parent / "left").unlink()
 
 
-def test_a_full_disk_is_told_before_anything_is_built(small: HostUnderTest, app: Path) -> None:
+@pytest.mark.parametrize(("left", "remedy"), [(0, "Free some space"), (8 * MB, "chittyops prune")])
+def test_a_full_disk_is_told_before_anything_is_built(
+    small: HostUnderTest, app: Path, left: int, remedy: str
+) -> None:
     """What serves goes on; with room again the same deploy works."""
     report = small.deploy(app)
-    _fill(small)
+    _fill(small, but=left)
+    (app / "new.txt").write_text("so that there is something to build")
 
     said = small.refuse(write_app(app, version="two"))
 
     assert "the disk is full" in said
-    assert "chittyops prune" in said
+    assert remedy in said
     assert small.get(report) == "one"
     (small.home.parent / "filler").unlink()
     small.deploy(app)
