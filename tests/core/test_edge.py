@@ -106,3 +106,14 @@ def test_a_name_that_nobody_serves_gets_no_certificate(host: HostUnderTest, tmp_
     made = {path.name for path in (host.home / "edge/storage").rglob("*.crt")}
     assert not [name for name in made if "stranger" in name]
     assert ask(host, "127.0.0.1", "/.chittyops/has-route?domain=..")[0] == 403
+
+
+def test_an_edge_that_cannot_be_asked_is_started_anew(host: HostUnderTest, app: Path) -> None:
+    """As when somebody cleaned up what looked like a stale socket."""
+    report = host.deploy(app)
+    (host.home / "run/edge.sock").unlink()
+
+    host.deploy(write_app(app, version="two"))
+
+    assert host.get(report) == "two"
+    assert host.run("doctor").returncode == 0

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "copy_tree",
     "digest_tree",
     "ensure_private_dir",
+    "file_digest",
     "is_bytecode",
+    "kept_names",
     "remove_tree",
     "replace_symlink",
     "sync_dir",
@@ -79,6 +82,24 @@ def replace_symlink(link: Path, target: str) -> None:
         temp.unlink(missing_ok=True)
         raise
     sync_dir(link.parent)
+
+
+@contextmanager
+def kept_names(*paths: Path) -> Iterator[None]:
+    """Keep *paths* what they are, though another process removes the names meanwhile.
+
+    As a server does that ends, with a socket whose name its successor has taken over.
+    """
+    links = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.kept") for path in paths]
+    for path, link in zip(paths, links, strict=True):
+        os.link(path, link)
+    try:
+        yield
+    finally:
+        for path, link in zip(paths, links, strict=True):
+            link.replace(path)
+            # POSIX: a rename between two names of one file does nothing.
+            link.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
@@ -165,6 +186,12 @@ def digest_tree(root: Path, files: list[str]) -> str:
         name = os.fsencode(relative)
         total.update(len(name).to_bytes(4) + name + kind + content)
     return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of one file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_tree(source: Path, files: list[str], target: Path) -> None:

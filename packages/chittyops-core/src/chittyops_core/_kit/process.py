@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import psutil
 
 __all__ = [
     "find_marked",
+    "is_in_use",
     "start_ticks",
     "is_alive",
     "end_processes",
@@ -28,6 +30,19 @@ def find_marked(marks: dict[str, str]) -> Iterator[psutil.Process]:
             continue
         if process.pid != os.getpid() and all(environ.get(k) == v for k, v in marks.items()):
             yield process
+
+
+def is_in_use(folder: Path) -> bool:
+    """Say whether any process was started from a file below *folder*."""
+    prefix = f"{folder}/"
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(word.startswith(prefix) for word in words):
+            return True
+    return False
 
 
 def start_ticks(pid: int) -> int | None:

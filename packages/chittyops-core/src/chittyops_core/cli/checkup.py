@@ -57,6 +57,10 @@ def examine() -> Iterator[Checked]:
         "host", not should_run or bool(report.host.supervisor_pid),
         f"{state}, {len(report.services)} services", "chittyops host start",
     )  # fmt: skip
+    yield Checked(
+        "version", not report.host.is_outdated, report.host.running or report.host.runtime,
+        "What runs is of an older version: chittyops host upgrade",
+    )  # fmt: skip
     for each in report.services:
         is_well = each.health == "healthy" and not each.unfinished
         yield Checked(

@@ -20,7 +20,13 @@ from chittyops_core.deploy.targets.base import Address
 from chittyops_core.errors import ChittyOpsError, HostDiedError
 from chittyops_core.host import protocol
 from chittyops_core.host.home import default_home
-from chittyops_core.host.protocol import Deployment, PruneReport, Staged, StatusReport
+from chittyops_core.host.protocol import (
+    Deployment,
+    PruneReport,
+    Staged,
+    StatusReport,
+    UpgradeReport,
+)
 from chittyops_core.host.runtime import ensure_runtime, erase_runtimes
 from chittyops_core.model.release import GateReceipt, Release
 from chittyops_core.model.service import Service
@@ -189,6 +195,9 @@ class HostClient:
             disk_budget=disk_budget,
         )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
+
+    def upgrade_host(self) -> UpgradeReport:
+        return wire.from_wire(UpgradeReport, self.call("host_upgrade"))
 
     def stop_host(self, *, grace_s: float = 10) -> None:
         self.call("host_stop", grace_s=grace_s)

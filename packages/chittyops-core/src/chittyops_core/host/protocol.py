@@ -35,6 +35,7 @@ __all__ = [
     "ServiceReport",
     "Staged",
     "StatusReport",
+    "UpgradeReport",
 ]
 
 VERSION = 1
@@ -122,7 +123,8 @@ class HostReport:
         http_port: TCP port of the edge.
         https_port: TCP port of the edge.
         bind: Addresses on which the edge listens.
-        runtime: Path of the host runtime.
+        runtime: Path of the newest host runtime, which carries out steps.
+        running: Path of the one that supervisord runs from; None when it is stopped.
         acme: Where public names are certified; None for Caddy's own authority.
     """
 
@@ -133,7 +135,13 @@ class HostReport:
     https_port: int
     bind: tuple[str, ...]
     runtime: str
+    running: str | None = None
     acme: str | None = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether what runs was started by an older version than the newest that is there."""
+        return self.running not in (None, self.runtime)
 
 
 @frozen
@@ -142,6 +150,24 @@ class StatusReport:
 
     host: HostReport
     services: tuple[ServiceReport, ...]
+
+
+@frozen
+class UpgradeReport:
+    """What `host upgrade` did.
+
+    Attributes:
+        before: Path of the runtime that supervisord ran from; None when it was stopped.
+        after: The one that it runs from now.
+        connections: How many the edge had when another Caddy took over; None when its Caddy
+            is the same and went on. Their requests were finished, WebSockets ended.
+        deleted: Runtimes that nothing uses any more.
+    """
+
+    before: str | None
+    after: str
+    connections: int | None
+    deleted: tuple[str, ...]
 
 
 @frozen

@@ -1,6 +1,7 @@
 """The host runtime: an environment of its own, made from what the caller has installed.
 
     CHITTYOPS_HOME/runtime/VERSION-DIGEST/      bin/python, bin/caddy, bin/uv, lib/...
+    CHITTYOPS_HOME/runtime/current              link to the newest one; the caller starts this
 
 Supervisord, Caddy, the launcher and the engine run from here, so that deleting or upgrading the
 caller's environment changes nothing that runs. It is a virtual environment of the same base
@@ -8,6 +9,9 @@ interpreter, filled with the very files that the caller's installer recorded (RE
 "Recording installed projects"), each checked against its recorded digest: no network, no
 resolver, exactly the versions that the caller has. An editable install has no such record of
 its code; its package folder is copied instead and its digest is part of the name.
+
+A caller that is newer than `current` makes its own and moves the link; one that is older uses
+what is there, because a newer host understands an older caller (`host.protocol`).
 """
 
 from __future__ import annotations
@@ -31,23 +35,26 @@ from chittyops_core._kit import files
 from chittyops_core._kit.locks import FileLock
 from chittyops_core.errors import HostError
 
-__all__ = ["erase_runtimes", "ensure_runtime"]
+__all__ = ["current_runtime", "ensure_runtime", "erase_runtimes", "old_runtimes"]
 
 CORE = "chittyops-core"
 EXTRA = "local"
 
 
 def ensure_runtime(home: Path) -> Path:
-    """Return the python of this caller's host runtime, made first where it is not there yet.
+    """Return the python of the host runtime to start, made from this caller where it is newest.
 
     Raises:
         HostError: The `local` extra is not installed, or the folder cannot be written.
     """
+    mine = metadata.version(CORE)
+    current = current_runtime(home)
+    if current is not None and _precedence(_version(current)) > _precedence(mine):
+        return current / "bin" / "python"
     found = _closure()
-    name = f"{metadata.version(CORE)}-{_digest(found)}"
-    folder = home / "runtime" / name
+    folder = home / "runtime" / f"{mine}-{_digest(found)}"
     python = folder / "bin" / "python"
-    if python.exists():
+    if current == folder and python.exists():
         return python
     try:
         files.ensure_private_dir(home)
@@ -55,12 +62,41 @@ def ensure_runtime(home: Path) -> Path:
         with FileLock(home / "runtime" / ".lock").acquire("runtime", wait=_pause):
             if not python.exists():
                 _make(folder, found)
+            files.replace_symlink(home / "runtime" / "current", folder.name)
     except OSError as error:
         raise HostError(
             f"cannot make the host runtime {folder}: {error.strerror or error}",
             remedy="Set CHITTYOPS_HOME to a folder of yours, on a disk with 300 MB free.",
         ) from error
     return python
+
+
+def current_runtime(home: Path) -> Path | None:
+    """Return the folder of the newest runtime; None where there is none that could start."""
+    try:
+        folder = home / "runtime" / os.readlink(home / "runtime" / "current")
+    except OSError:
+        return None
+    return folder if (folder / "bin" / "python").exists() else None
+
+
+def old_runtimes(home: Path) -> list[Path]:
+    """Return the folders of all runtimes but the newest, sorted."""
+    newest = current_runtime(home)
+    folders = (p for p in (home / "runtime").iterdir() if p.is_dir() and not p.is_symlink())
+    return sorted(p for p in folders if p != newest and not p.name.startswith("."))
+
+
+def _version(folder: Path) -> str:
+    return folder.name.rpartition("-")[0]
+
+
+def _precedence(version: str) -> tuple[tuple[int, ...], bool, str]:
+    """Return what orders versions: numbers first, and before a final one what leads to it."""
+    numbers = re.match(r"\d+(?:\.\d+)*", version)
+    assert numbers is not None, version
+    rest = version[numbers.end() :]
+    return tuple(map(int, numbers[0].split("."))), rest == "", rest
 
 
 def erase_runtimes(home: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +19,7 @@ from attrs import evolve
 from chittyops_core._kit import files, logs, wire
 from chittyops_core._kit.clock import SystemClock
 from chittyops_core._kit.logs import get_logger
+from chittyops_core._kit.process import is_in_use
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
 from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
@@ -33,6 +34,7 @@ from chittyops_core.errors import (
     ServiceLockedError,
 )
 from chittyops_core.host import protocol
+from chittyops_core.host.runtime import old_runtimes
 from chittyops_core.model.health import Verdict
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
@@ -204,6 +206,7 @@ class Host:
         if not dry_run:
             doomed = self._delete(doomed)
             self._target.clear_leftovers()
+            list(self._prune_runtimes())
         return wire.to_wire(
             protocol.PruneReport(
                 releases=tuple(protocol.PrunedRelease(s, r) for s, r in doomed),
@@ -275,6 +278,23 @@ class Host:
             with self._engine.hold(service, "host start", wait=True):
                 self._engine.wait_serving(service)
         return self.step_status()
+
+    def step_host_upgrade(self) -> Any:
+        """Let this runtime carry what an older one started; then delete runtimes without use."""
+        before = self._target.manager.runtime
+        connections = None
+        if before not in (None, sys.prefix):
+            connections = self._target.renew_host()
+        report = protocol.UpgradeReport(
+            before, sys.prefix, connections, tuple(self._prune_runtimes())
+        )
+        return wire.to_wire(report)
+
+    def _prune_runtimes(self) -> Iterator[str]:
+        for folder in old_runtimes(self._layout.home):
+            if not is_in_use(folder):
+                files.remove_tree(folder)
+                yield str(folder)
 
     def step_host_stop(self, *, grace_s: float) -> None:
         self._target.stop_host(grace_s=grace_s)
@@ -430,6 +450,7 @@ class Host:
             https_port=ports.https,
             bind=ports.bind,
             runtime=sys.prefix,
+            running=self._target.manager.runtime,
             acme=(ports.acme.directory or "Let's Encrypt") if ports.acme else None,
         )
 

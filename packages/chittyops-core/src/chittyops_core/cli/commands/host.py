@@ -96,6 +96,39 @@ def stop(grace: float) -> None:
     click.echo("The host is stopped. `chittyops host start` brings everything back.", err=True)
 
 
+@command.command("upgrade")
+@json_option
+def upgrade(as_json: bool) -> None:
+    """Let the newest installed version carry what an older one started.
+
+    Upgrade the packages first: pip install --upgrade chittyops-lite-...; any command then makes
+    the host runtime of the new version, and this one moves the running host over. Services go on
+    as they are. When the new version has another Caddy, that takes over: requests under way are
+    finished, WebSockets end, and how many connections there were is told.
+    """
+    from attrs import asdict
+
+    from chittyops_core.cli import render
+    from chittyops_core.host import HostClient
+
+    with HostClient() as host:
+        report = host.upgrade_host()
+    if as_json:
+        render.print_json(asdict(report))
+        return
+    if report.before in (None, report.after):
+        click.echo(f"nothing to do: the newest runtime is {report.after}")
+    else:
+        click.echo(f"from {report.before}\nto   {report.after}")
+        click.echo(
+            "the edge went on with the same Caddy"
+            if report.connections is None
+            else f"another Caddy took over; the edge had {report.connections} connections"
+        )
+    for folder in report.deleted:
+        click.echo(f"deleted {folder}")
+
+
 @command.command("status")
 @json_option
 def status(as_json: bool) -> None:
@@ -112,6 +145,8 @@ def status(as_json: bool) -> None:
     found = report.host
     click.echo(f"home        {found.home}")
     click.echo(f"runtime     {found.runtime}")
+    if found.is_outdated:
+        click.echo(f"            but what runs is from {found.running}; `chittyops host upgrade`")
     click.echo(f"supervisord {found.supervisor_pid or 'stopped'}")
     edge = "running" if found.is_edge_running else "stopped"
     click.echo(f"edge        {edge}, http {found.http_port}, https {found.https_port}, "

@@ -169,8 +169,19 @@ class Edge:
         except FileNotFoundError:
             return None
 
-    def wait_running(self, timeout_s: float) -> bool:
-        return wait_until(lambda: self.is_running, timeout_s=timeout_s)
+    @property
+    def identity(self) -> int | None:
+        """What tells one run of Caddy from the next: its admin socket's inode."""
+        try:
+            return self._layout.admin_socket.stat().st_ino
+        except FileNotFoundError:
+            return None
+
+    def wait_running(self, timeout_s: float, *, other_than: int | None = None) -> bool:
+        """Wait until a Caddy answers, and one that is not *other_than*; say whether it does."""
+        return wait_until(
+            lambda: self.identity != other_than and self.is_running, timeout_s=timeout_s
+        )
 
     def wait_certificate(self, timeout_s: float = 10) -> None:
         """Wait until the internal authority's root certificate can be read."""

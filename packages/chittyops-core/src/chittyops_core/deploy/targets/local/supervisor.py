@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from chittyops_core._kit import files
@@ -95,6 +96,22 @@ class Supervisor(ProcessManager):
                 detail=tuple(done.stdout.splitlines()[-10:]),
             )
         return True
+
+    @property
+    def runtime(self) -> str | None:
+        """The environment that supervisord runs from; None when it does not run."""
+        try:
+            pid = self.pid
+            return None if pid is None else str(Path(psutil.Process(pid).cmdline()[0]).parents[1])
+        except (psutil.Error, IndexError):
+            return None
+
+    def abandon(self) -> None:
+        """End supervisord alone, so that all that it started goes on without it."""
+        pid = self.pid
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not _exists(pid), timeout_s=START_TIMEOUT_S)
 
     def stop_daemon(self, *, grace_s: float) -> None:
         """Stop every group, then supervisord."""

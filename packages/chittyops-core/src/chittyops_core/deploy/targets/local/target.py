@@ -51,6 +51,12 @@ INSTANCE = "CHITTYOPS_INSTANCE"
 
 EDGE_GROUP = "edge"
 
+EDGE_RESTART_S = 2.0
+"""How long a Caddy that was killed may take to come back by itself."""
+
+EDGE_GRACE_S = 60.0
+"""How long an edge that another one has replaced may take to answer what it has accepted."""
+
 LEFTOVER_AGE_S = 3600
 """Nothing is written for so long; what is older nobody goes on with."""
 
@@ -373,11 +379,14 @@ class LocalTarget(Target):
         Raises:
             PortInUseError: Another program listens where the edge should.
         """
-        if self.manager.pid is not None and self.edge.is_running:
+        # One that was killed is back in a moment.
+        if self.manager.pid is not None and self.edge.wait_running(EDGE_RESTART_S):
             return False
         with FileLock(self.layout.locks / "host.lock").acquire("host start", wait=_pause):
             # What outlived a supervisord that was killed goes on serving.
             orphans = [] if self.manager.pid is not None else self._find_orphans()
+            # One that runs but cannot be asked, as when its socket was deleted.
+            self.manager.stop(EDGE_GROUP, grace_s=EDGE_GRACE_S)
             if not self.edge.is_running and not any(o.is_edge for o in orphans):
                 self.edge.require_ports({s.slug: self._routes(s) for s in self.services()})
             self.edge.save_settings(self.edge.settings)
@@ -391,6 +400,34 @@ class LocalTarget(Target):
     def revive(self) -> bool:
         """Start the host again where its supervisord was killed, not stopped; say whether."""
         return self.manager.was_killed and self.start_host()
+
+    def renew_host(self) -> int | None:
+        """Let what runs be carried by this runtime's supervisord, and its Caddy if that differs.
+
+        Releases go on as they are. Returns how many connections the edge had when another Caddy
+        took over (their requests are finished, WebSockets end), None when it is the same.
+        """
+        with FileLock(self.layout.locks / "host.lock").acquire("host upgrade", wait=_pause):
+            edges = [orphan for orphan in self._find_orphans() if orphan.is_edge]
+        self.manager.abandon()
+        self.start_host()
+        if not edges or self._is_own_caddy(edges):
+            return None
+        settings = self.edge.settings
+        count = sum(process.tcp_connections(p) or 0 for p in (settings.http, settings.https))
+        self._start_edge(None, anew=True)
+        # Both listen now; the old one answers what it has accepted.
+        with files.kept_names(self.layout.admin_socket, self.layout.gone_socket):
+            process.end_processes([orphan.process for orphan in edges], grace_s=EDGE_GRACE_S)
+        return count
+
+    def _is_own_caddy(self, edges: Sequence[Orphan]) -> bool:
+        own = files.file_digest(Path(self.edge.caddy()))
+        return any(
+            files.file_digest(Path(edge.process.exe())) == own
+            for edge in edges
+            if "caddy" in Path(edge.process.exe()).name
+        )
 
     def stop_host(self, *, grace_s: float) -> None:
         """Stop every process of this home; pointers, releases and state stay."""
@@ -441,7 +478,8 @@ class LocalTarget(Target):
         for release in serving:
             self.manager.start(self._group(release.service, release.id), self._programs(release))
 
-    def _start_edge(self, orphan: Orphan | None) -> None:
+    def _start_edge(self, orphan: Orphan | None, *, anew: bool = False) -> None:
+        """Start Caddy once *orphan* has ended; *anew* starts it beside the one that there is."""
         if not self.edge.is_running:
             self.edge.publish_all({s.slug: self._routes(s) for s in self.services()})
         launch = self.layout.run / "edge.json"
@@ -465,8 +503,11 @@ class LocalTarget(Target):
         files.write_durably(launch, text)
         log_file = self.layout.edge / "output.log"
         program = Program("caddy", self._launch_argv(launch), log_file)
+        other_than = self.edge.identity if anew else None
+        if anew:
+            self.manager.stop(EDGE_GROUP, grace_s=10)
         self.manager.start(EDGE_GROUP, [program])
-        if not self.edge.wait_running(20):
+        if not self.edge.wait_running(20, other_than=other_than):
             tail = log_file.read_text(errors="replace")[-1500:] if log_file.exists() else ""
             raise HostError(
                 "Caddy does not start",
