@@ -74,8 +74,10 @@ class Supervisor(ProcessManager):
         """Whether it ended without being stopped: then it left its pid file."""
         return self.pid is None and self._pid_file.exists()
 
-    def start_daemon(self) -> bool:
-        """Start supervisord unless it answers; say whether it was started.
+    def start_daemon(self, groups: Mapping[str, Sequence[Program]]) -> bool:
+        """Start supervisord with *groups* unless it answers; say whether it was started.
+
+        All at once, where a `start` for each would read every group's file each time.
 
         Raises:
             HostError: It does not come up.
@@ -83,6 +85,8 @@ class Supervisor(ProcessManager):
         if self.pid is not None:
             return False
         self._write_configuration()
+        for group, programs in groups.items():
+            self._write_group(group, programs)
         # It reads its configuration, complains about it, and only then goes to the background.
         done = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", self._conf],
@@ -127,7 +131,7 @@ class Supervisor(ProcessManager):
     # --- the four calls ---
 
     def start(self, group: str, programs: Sequence[Program]) -> None:
-        files.write_durably(self._file(group), self._render(group, programs))
+        self._write_group(group, programs)
         try:
             with self._rpc() as rpc:
                 self._start_group(rpc, group)
@@ -186,6 +190,9 @@ class Supervisor(ProcessManager):
 
     def _file(self, group: str) -> Path:
         return self._layout.supervisor / "conf.d" / f"{group}.conf"
+
+    def _write_group(self, group: str, programs: Sequence[Program]) -> None:
+        files.write_durably(self._file(group), self._render(group, programs))
 
     def _write_configuration(self) -> None:
         folder = self._layout.supervisor

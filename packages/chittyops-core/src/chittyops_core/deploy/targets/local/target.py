@@ -474,9 +474,9 @@ class LocalTarget(Target):
             self._write_launch_files(release, state, orphans=mine)
             serving.append(release)
         # Only now: supervisord starts at once whatever it finds written down.
-        self.manager.start_daemon()
-        for release in serving:
-            self.manager.start(self._group(release.service, release.id), self._programs(release))
+        self.manager.start_daemon(
+            {self._group(each.service, each.id): self._programs(each) for each in serving}
+        )
 
     def _start_edge(self, orphan: Orphan | None, *, anew: bool = False) -> None:
         """Start Caddy once *orphan* has ended; *anew* starts it beside the one that there is."""
