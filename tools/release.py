@@ -226,10 +226,9 @@ class Release:
 def plan(release: Release) -> None:
     """Print what would happen."""
     folder = f"packages/{release.dist}"
-    fragments = f"{len(release.fragments)} fragments" if release.fragments[1:] else "1 fragment"
     print(f"{release.dist} {release.static} -> {release.version}\n")
     print(f"  {folder}/pyproject.toml: version {release.version}")
-    print(f"  {folder}/changelog.d: {fragments} become this section of CHANGELOG.md:\n")
+    print(f"  {folder}/CHANGELOG.md: this section, from {len(release.fragments)} of changelog.d:\n")
     print("".join(f"    {line}\n" for line in release.section.splitlines()))
     print("  built twice from the lock and compared, checked, and used alone by the smoke test")
     print(f"  one commit, and the tag {release.tag}; nothing is pushed or uploaded")
@@ -358,7 +357,7 @@ def main(words: Sequence[str] | None = None) -> int:
         step.add_argument("dist", metavar="DIST")
         step.add_argument("version", metavar="VERSION")
         if name != "plan":
-            step.add_argument("tree", metavar="TREE", type=Path)
+            step.add_argument("tree", metavar="TREE", type=lambda text: Path(text).resolve())
     steps.add_parser("check").add_argument("tag", metavar="TAG")
     given = parser.parse_args(words)
     try:
