@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -36,7 +37,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "dist", "smoke"]
+nox.options.sessions = ["lint", "types", "workflows", "tests", "dist", "smoke"]
 
 
 def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
@@ -79,20 +80,33 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def workflows(session: nox.Session) -> None:
+    """Check the workflows: pinned actions, least permissions, nothing injected."""
+    install(session, packages=False)
+    session.run("zizmor", "--offline", "--persona=pedantic", ".github/workflows")
+
+
+@nox.session(python=PYTHON)
 def dist(session: nox.Session) -> None:
     """Build all four distributions twice, compare them byte by byte, and check them."""
     install(session, packages=False)
-    digests = [_build(session, Path(session.create_tmp())), _build(session, ROOT / "dist")]
+    _build_and_check(session, PACKAGES, ROOT / "dist")
+
+
+def _build_and_check(session: nox.Session, packages: Sequence[Path], target: Path) -> None:
+    """Build *packages* into *target*, which holds nothing else afterwards."""
+    again = Path(session.create_tmp()) / "again"
+    digests = [_build(session, packages, folder) for folder in (again, target)]
     if digests[0] != digests[1]:
         session.error(f"two builds differ: {digests[0]} and {digests[1]}")
-    built = sorted(str(path) for path in (ROOT / "dist").iterdir())
+    built = sorted(str(path) for path in target.iterdir())
     session.run("twine", "check", "--strict", *built)
     session.run("check-wheel-contents", *(path for path in built if path.endswith(".whl")))
 
 
-def _build(session: nox.Session, target: Path) -> dict[str, str]:
+def _build(session: nox.Session, packages: Sequence[Path], target: Path) -> dict[str, str]:
     shutil.rmtree(target, ignore_errors=True)
-    for package in PACKAGES:
+    for package in packages:
         # Build tools come from the lock, not from an isolated environment of the newest.
         session.run(
             "python", "-m", "build", "--no-isolation", "--outdir", str(target), str(package),
@@ -115,6 +129,28 @@ def smoke(session: nox.Session) -> None:
     for name in wheels:
         session.log(f"--- {name}")
         session.run("python", "tests/smoke.py", name, str(ROOT / "dist"), env={"PYTHONPATH": ""})
+
+
+@nox.session(python=PYTHON)
+def release(session: nox.Session) -> None:
+    """Release a package up to its upload. `-- DIST VERSION` shows the plan, `--yes` does it."""
+    install(session, packages=False)
+    words = [word for word in session.posargs if word != "--yes"]
+    session.run("python", "tools/release.py", "plan", *words)
+    if "--yes" not in session.posargs:
+        session.log("this was the plan; `--yes` carries it out")
+        return
+    # Built from the very commit that is tagged, in a work tree without anything ignored.
+    tree = Path(session.create_tmp()) / "tree"
+    session.run("python", "tools/release.py", "prepare", *words, str(tree))
+    package, core = tree / "packages" / words[0], tree / "packages" / PACKAGES[0].name
+    _build_and_check(session, [package], ROOT / "dist")
+    # A lite is tried beside the core of the same commit.
+    wheels = Path(session.create_tmp()) / "wheels"
+    _build(session, sorted({core, package}), wheels)
+    name = package.name.replace("-", "_")
+    session.run("python", "tests/smoke.py", name, str(wheels), env={"PYTHONPATH": ""})
+    session.run("python", "tools/release.py", "adopt", *words, str(tree))
 
 
 @nox.session(python=PYTHON)

@@ -6,11 +6,17 @@ from pathlib import Path
 
 import click
 
+from chittyops_core.cli.manual import manual
 
-@click.command("simple")
+
+@click.command("simple", epilog=manual("chittyops simple", "chittyops simple my-flask-folder"))
 @click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
 def simple(folder: Path) -> None:
-    """Put the app of FOLDER online on this machine, and say so in plain words."""
+    """Put the app of FOLDER online on this machine, and say so in plain words.
+
+    The folder needs no file for it: what the app is made with is recognised, and said first. If
+    a newer version does not work, the one before it stays online.
+    """
     from chittyops_core.cli.progress import Progress
     from chittyops_lite_chitty_apps.ops import ChittyAppsOpsLite
     from chittyops_lite_chitty_apps.plain import in_plain_words

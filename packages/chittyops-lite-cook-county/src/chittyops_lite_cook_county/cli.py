@@ -7,14 +7,22 @@ from pathlib import Path
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import folder_argument, json_option
 
 
-@click.command("compliance")
+@click.command(
+    "compliance",
+    epilog=manual(
+        "chittyops compliance court",
+        "chittyops compliance court --json > report.json",
+        status="0 the gate is open, 1 it is closed or failed, 2 wrong usage, 130 interrupted",
+    ),
+)
 @folder_argument
 @json_option
 def compliance(folder: Path, as_json: bool) -> None:
-    """Run the checks of FOLDER that need no running release. Exits 1 when the gate is closed.
+    """Run the checks of FOLDER that need no running release, and say what to mend.
 
     The others run during `deploy`, on the staged release, before it gets any request.
     """

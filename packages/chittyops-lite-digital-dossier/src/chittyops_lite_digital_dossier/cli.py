@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import folder_argument, json_option
 
 
-@click.command("clients")
+@click.command("clients", epilog=manual("chittyops clients portal", "chittyops clients --json"))
 @folder_argument
 @json_option
 def clients(folder: Path, as_json: bool) -> None:
-    """List the clients of the app in FOLDER, and what serves for each."""
+    """List the clients of the app in FOLDER, and what serves for each.
+
+    A client has a file clients/NAME.toml in FOLDER, or something that serves for it.
+    """
     from chittyops_core import App
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from chittyops_core.cli.completion import VARIABLE
 from chittyops_core.errors import ChittyOpsError, DeployInterruptedError, UsageError
 
 __all__ = ["cli", "main"]
@@ -17,7 +19,7 @@ __all__ = ["cli", "main"]
 # In the order in which one meets them.
 COMMANDS = (
     "new", "plan", "deploy", "status", "releases", "rollback", "logs", "exec", "config",
-    "secrets", "recover", "prune", "remove", "doctor", "host",
+    "secrets", "recover", "prune", "remove", "doctor", "host", "completion",
 )  # fmt: skip
 
 EPILOG = """\b
@@ -25,7 +27,18 @@ Begin with:
   chittyops new chitty-apps shop     a whole example app in ./shop
   chittyops deploy shop              put it into service, print its address
   chittyops status                   how everything is
-Every report has --json. State lies under CHITTYOPS_HOME.
+
+\b
+Every command has a --help with examples, every report --json. stdout carries
+the result, stderr all else. `chittyops completion --help` is about the Tab key.
+
+\b
+Exit status:
+  0 done, 1 refused or failed, 2 wrong usage, 130 interrupted
+
+\b
+Environment:
+  CHITTYOPS_HOME: the folder of this host (`chittyops host --help` says more)
 """
 
 
@@ -86,6 +99,11 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("chittyops: interrupted", err=True)
         sys.exit(130)
+    except Exception:
+        if VARIABLE not in os.environ:
+            raise
+        # A lite that cannot be loaded says so when it is called, not while somebody types.
+        sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

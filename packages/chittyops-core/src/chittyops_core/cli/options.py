@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from chittyops_core.cli import completion
 from chittyops_core.deploy.app import App
 from chittyops_core.errors import ManifestError, UsageError
 from chittyops_core.model.manifest_reader import FILE_NAME
@@ -25,12 +26,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 def target_options(function: F) -> F:
     """Add --env and --client: which service of the app."""
-    function = click.option("--client", metavar="NAME", help="For which client (digital-dossier).")(
-        function
-    )
+    function = click.option(
+        "--client", metavar="NAME", shell_complete=completion.clients,
+        help="For which client (digital-dossier).",
+    )(function)  # fmt: skip
     return click.option(
         "--env", "environment", default=DEFAULT_ENVIRONMENT, show_default=True, metavar="NAME",
-        help="Which environment.",
+        shell_complete=completion.environments, help="Which environment.",
     )(function)  # fmt: skip
 
 
@@ -38,8 +40,9 @@ def service_options(function: F) -> F:
     """Add --app besides --env and --client, for commands that need no folder."""
     function = target_options(function)
     return click.option(
-        "--app", metavar="NAME", help="Name of the app; that of this folder when left out."
-    )(function)
+        "--app", metavar="NAME", shell_complete=completion.apps,
+        help="Name of the app; that of this folder when left out.",
+    )(function)  # fmt: skip
 
 
 def service_of(app: str | None, environment: str, client: str | None) -> Service:

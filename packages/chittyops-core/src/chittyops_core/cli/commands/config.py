@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option, service_of, service_options
 
 
-@click.command("config")
+@click.command(
+    "config",
+    epilog=manual(
+        "chittyops config --app court",
+        "chittyops config --app court set GREETING=Hello PAGE_SIZE=50",
+        "chittyops config --app court --env staging unset GREETING",
+        "chittyops config --schema > chittyops.schema.json",
+    ),
+)
 @service_options
 @click.argument("action", default="list", type=click.Choice(["list", "set", "unset"]))
 @click.argument("items", nargs=-1)

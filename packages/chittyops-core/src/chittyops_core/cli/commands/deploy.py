@@ -6,13 +6,24 @@ from pathlib import Path
 
 import click
 
+from chittyops_core.cli import completion
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import folder_argument, json_option, target_options
 
 
-@click.command("deploy")
+@click.command(
+    "deploy",
+    epilog=manual(
+        "chittyops deploy",
+        "chittyops deploy court --env staging --yes",
+        "chittyops deploy portal --client acme",
+        "chittyops deploy court --plan reviewed.json",
+    ),
+)
 @folder_argument
 @target_options
-@click.option("--kind", metavar="KIND", help="Which lite, where the manifest names none.")
+@click.option("--kind", metavar="KIND", shell_complete=completion.kinds,
+              help="Which lite, where the manifest names none.")  # fmt: skip
 @click.option("--health", "health_path", metavar="PATH", help="Health path, for this deploy.")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path, exists=True),
               help="Carry out exactly this plan, made by `plan --out`.")  # fmt: skip
@@ -37,7 +48,8 @@ def command(
     The new release is built, started beside the old one, and checked; only when it is well do
     requests go to it. If anything fails, what served before still serves. Ctrl-C undoes.
 
-    A folder without chittyops.toml works too: what is guessed is shown first.
+    A folder without chittyops.toml works too: what is guessed is shown first. The first deploy on
+    a machine starts the host (`chittyops host --help`).
     """
     import json
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    epilog=manual(
+        "chittyops doctor",
+        status="0 all is well, 1 something must be mended before a deploy can work",
+    ),
+)
 @json_option
 def command(as_json: bool) -> None:
     """Check this machine: interpreter, parts, disk, ports, the host's own processes.
 
-    Exits 1 when something must be mended before a deploy can work.
+    Each line that says FAIL is followed by what to do about it.
     """
     import sys
 

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
 
-@click.group("host")
+@click.group(
+    "host",
+    epilog=manual(
+        "chittyops host status",
+        "chittyops host stop",
+        "chittyops host start",
+        environment=(
+            "CHITTYOPS_HOME: where the host keeps everything, an absolute path;\n"
+            "    /var/lib/chittyops for root, else $XDG_STATE_HOME/chittyops, else\n"
+            "    ~/.local/state/chittyops\n"
+            "  CHITTYOPS_HTTP_PORT, CHITTYOPS_HTTPS_PORT: ports of the edge at its first start\n"
+            "  CHITTYOPS_CADDY: path of the Caddy to run instead of the installed one"
+        ),
+    ),
+)
 def command() -> None:
     """Start, stop or look at this host: process manager, edge proxy and all services.
 
@@ -17,7 +32,14 @@ def command() -> None:
     """
 
 
-@command.command("start")
+@command.command(
+    "start",
+    epilog=manual(
+        "chittyops host start",
+        "chittyops host start --http-port 80 --https-port 443 --bind 0.0.0.0 --bind '[::]'",
+        "chittyops host start --acme-email ops@example.org",
+    ),
+)
 @click.option("--http-port", type=click.IntRange(1, 65535), help="TCP port of HTTP.")
 @click.option("--https-port", type=click.IntRange(1, 65535), help="TCP port of HTTPS.")
 @click.option("--bind", multiple=True, metavar="ADDRESS", help="Listen there, such as 0.0.0.0.")
@@ -46,11 +68,7 @@ def start(
     """Start everything that should serve, as after a reboot. Does nothing to what runs.
 
     The options are kept; those of the edge change only while the host is stopped. A host on the
-    internet:
-
-    \b
-      chittyops host start --http-port 80 --https-port 443 \\
-          --bind 0.0.0.0 --bind '[::]' --acme-email ops@example.org
+    internet has those of the second and the third example together.
 
     With ACME (RFC 8555) a public name of a service that wants TLS gets its certificate at its
     first visit; the authority must reach ports 80 or 443 under that name. Names below .localhost
@@ -85,7 +103,7 @@ def _bytes(text: str | None) -> int | None:
         raise click.UsageError(f"--disk-budget {error}") from error
 
 
-@command.command("stop")
+@command.command("stop", epilog=manual("chittyops host stop", "chittyops host stop --grace 60"))
 @click.option("--grace", default=10.0, show_default=True, help="Seconds before SIGKILL.")
 def stop(grace: float) -> None:
     """Stop every process of this host. Releases, state and secrets stay."""
@@ -96,7 +114,7 @@ def stop(grace: float) -> None:
     click.echo("The host is stopped. `chittyops host start` brings everything back.", err=True)
 
 
-@command.command("upgrade")
+@command.command("upgrade", epilog=manual("chittyops host upgrade"))
 @json_option
 def upgrade(as_json: bool) -> None:
     """Let the newest installed version carry what an older one started.
@@ -129,7 +147,7 @@ def upgrade(as_json: bool) -> None:
         click.echo(f"deleted {folder}")
 
 
-@command.command("status")
+@command.command("status", epilog=manual("chittyops host status --json"))
 @json_option
 def status(as_json: bool) -> None:
     """Show where the host keeps its things, and whether its parts run."""

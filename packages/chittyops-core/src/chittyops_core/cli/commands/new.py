@@ -6,9 +6,19 @@ from pathlib import Path
 
 import click
 
+from chittyops_core.cli import completion
+from chittyops_core.cli.manual import manual
 
-@click.command("new")
-@click.argument("kind")
+
+@click.command(
+    "new",
+    epilog=manual(
+        "chittyops new chitty-apps shop",
+        "chittyops new cook-county court",
+        environment="",
+    ),
+)
+@click.argument("kind", shell_complete=completion.kinds)
 @click.argument("folder", type=click.Path(path_type=Path))
 def command(kind: str, folder: Path) -> None:
     """Make a small, tested app of KIND in FOLDER: cook-county, digital-dossier or chitty-apps.

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import click
 
+from chittyops_core.cli import completion
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import folder_argument, json_option, target_options
 
 
-@click.command("plan")
+@click.command(
+    "plan",
+    epilog=manual(
+        "chittyops plan",
+        "chittyops plan court --env staging",
+        "chittyops plan court --out reviewed.json",
+    ),
+)
 @folder_argument
 @target_options
-@click.option("--kind", metavar="KIND", help="Which lite, where the manifest names none.")
+@click.option("--kind", metavar="KIND", shell_complete=completion.kinds,
+              help="Which lite, where the manifest names none.")  # fmt: skip
 @click.option("--health", "health_path", metavar="PATH", help="Health path, for this deploy.")
 @click.option("--out", type=click.Path(path_type=Path), help="Keep the plan for `deploy --plan`.")
 @json_option

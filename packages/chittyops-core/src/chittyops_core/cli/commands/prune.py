@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
 
-@click.command("prune")
+@click.command("prune", epilog=manual("chittyops prune --dry-run", "chittyops prune --yes --json"))
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -18,8 +19,6 @@ def command(dry_run: bool, yes: bool, as_json: bool) -> None:
     more as its manifest says (`deploy.keep`, 5 if it says nothing); of these more, the longest
     unused go where all artifacts take more than `chittyops host start --disk-budget` allows.
     A deploy does the same for its own service, so this is for a disk that is full.
-
-    For example: chittyops prune --dry-run
     """
     from attrs import asdict
 

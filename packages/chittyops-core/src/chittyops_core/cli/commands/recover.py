@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
 
-@click.command("recover")
+@click.command("recover", epilog=manual("chittyops recover"))
 @json_option
 def command(as_json: bool) -> None:
     """Bring every deploy that a crash cut off to its end, and start what should serve.

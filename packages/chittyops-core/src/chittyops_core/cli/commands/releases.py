@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option, service_of, service_options
 
 
-@click.command("releases")
+@click.command(
+    "releases",
+    epilog=manual(
+        "chittyops releases --app court",
+        "chittyops releases --app portal --client acme --history",
+    ),
+)
 @service_options
 @click.option("--history", is_flag=True, help="Show deployments instead of releases.")
 @json_option
 def command(
     app: str | None, environment: str, client: str | None, history: bool, as_json: bool
 ) -> None:
-    """List the releases that are kept, the last served first; any can be rolled back to."""
+    """List the releases that are kept, the last served first; any can be rolled back to.
+
+    STATE is serving, previous (what `rollback` takes when none is named), warm (it still runs, and
+    serves again at once) or kept.
+    """
     from chittyops_core._kit import wire
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option, service_of, service_options
 
 
-@click.command("remove")
+@click.command(
+    "remove",
+    epilog=manual(
+        "chittyops remove --app court --env staging",
+        "chittyops remove --all --yes",
+    ),
+)
 @service_options
 @click.option("--all", "everything", is_flag=True, help="All services and the host runtime too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

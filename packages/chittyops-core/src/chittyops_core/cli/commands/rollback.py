@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli import completion
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option, service_of, service_options
 
 
-@click.command("rollback")
+@click.command(
+    "rollback",
+    epilog=manual(
+        "chittyops rollback --app court",
+        "chittyops rollback --app court 74d67a90 --yes",
+    ),
+)
 @service_options
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=completion.releases)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--no-wait", is_flag=True, help="Be refused while another deploy is under way.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every step.")

@@ -6,10 +6,18 @@ import sys
 
 import click
 
+from chittyops_core.cli import completion
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
 
-@click.group("secrets")
+@click.group(
+    "secrets",
+    epilog=manual(
+        "chittyops secrets set portal/secret-key",
+        "chittyops secrets list",
+    ),
+)
 def command() -> None:
     """Keep passwords and keys on this host, encrypted at rest, referred to by name.
 
@@ -21,12 +29,17 @@ def command() -> None:
     """
 
 
-@command.command("set")
-@click.argument("name")
+@command.command(
+    "set",
+    epilog=manual(
+        "chittyops secrets set portal/secret-key",
+        "openssl rand -hex 32 | chittyops secrets set portal/secret-key",
+    ),
+)
+@click.argument("name", shell_complete=completion.secrets)
 def set_(name: str) -> None:
     """Keep a value under NAME: typed twice on a terminal, or piped to stdin.
 
-    For example: openssl rand -hex 32 | chittyops secrets set portal/secret-key
     A piped value loses its last newline. The value is never an argument.
     """
     from chittyops_core.host import HostClient
@@ -40,7 +53,7 @@ def set_(name: str) -> None:
     click.echo(f"{name} is set. Services that use it get it with their next deploy.", err=True)
 
 
-@command.command("list")
+@command.command("list", epilog=manual("chittyops secrets list --json"))
 @json_option
 def list_(as_json: bool) -> None:
     """List names and when each was set. Values are never shown."""
@@ -57,8 +70,8 @@ def list_(as_json: bool) -> None:
         render.table(("NAME", "SET (UTC)"), [(n, at[:19]) for n, at in names.items()])
 
 
-@command.command("unset")
-@click.argument("name")
+@command.command("unset", epilog=manual("chittyops secrets unset portal/secret-key"))
+@click.argument("name", shell_complete=completion.secrets)
 def unset(name: str) -> None:
     """Forget NAME. Releases that run keep it until they stop; the next deploy will miss it."""
     from chittyops_core.host import HostClient

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import click
 
+from chittyops_core.cli import completion
+from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
 
-@click.command("status")
-@click.option("--app", metavar="NAME", help="Only this app's services.")
+@click.command(
+    "status",
+    epilog=manual(
+        "chittyops status",
+        "chittyops status --app court --json",
+    ),
+)
+@click.option(
+    "--app", metavar="NAME", shell_complete=completion.apps, help="Only this app's services."
+)
 @json_option
 def command(app: str | None, as_json: bool) -> None:
     """Show every service on this host: what serves, since when, how it is, and its address."""

@@ -41,7 +41,7 @@ def main() -> None:
     try:
         os.chdir(launch["cwd"])
         if launch["keep"]:
-            if os.environ.get("CHITTYOPS_INSTANCE") is None:
+            if "CHITTYOPS_INSTANCE" not in os.environ:
                 # Once more, with the environment that tells what this process is.
                 os.execve(sys.executable, sys.orig_argv, launch["env"])
             keep(launch["argv"], launch["env"])
