@@ -20,7 +20,7 @@ from chittyops_core.deploy.targets.base import Address
 from chittyops_core.errors import ChittyOpsError, HostDiedError
 from chittyops_core.host import protocol
 from chittyops_core.host.home import default_home
-from chittyops_core.host.protocol import Deployment, Staged, StatusReport
+from chittyops_core.host.protocol import BootPlan, Deployment, Staged, StatusReport
 from chittyops_core.host.runtime import ensure_runtime, erase_runtimes
 from chittyops_core.model.release import GateReceipt, Release
 from chittyops_core.model.service import Service
@@ -186,6 +186,16 @@ class HostClient:
 
     def stop_host(self, *, grace_s: float = 10) -> None:
         self.call("host_stop", grace_s=grace_s)
+
+    def boot(self) -> BootPlan:
+        """Return what would start the host with its machine, and what does."""
+        return wire.from_wire(BootPlan, self.call("boot"))
+
+    def enable_boot(self) -> BootPlan:
+        return wire.from_wire(BootPlan, self.call("boot_enable"))
+
+    def disable_boot(self) -> BootPlan:
+        return wire.from_wire(BootPlan, self.call("boot_disable"))
 
     # --- the pipe ---
 

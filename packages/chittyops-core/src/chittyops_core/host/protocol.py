@@ -26,7 +26,15 @@ from chittyops_core.model.finding import Finding
 from chittyops_core.model.health import InstanceState
 from chittyops_core.model.service import Service
 
-__all__ = ["VERSION", "Deployment", "HostReport", "ServiceReport", "Staged", "StatusReport"]
+__all__ = [
+    "VERSION",
+    "BootPlan",
+    "Deployment",
+    "HostReport",
+    "ServiceReport",
+    "Staged",
+    "StatusReport",
+]
 
 VERSION = 1
 
@@ -125,6 +133,30 @@ class HostReport:
     bind: tuple[str, ...]
     runtime: str
     acme: str | None = None
+
+
+@frozen
+class BootPlan:
+    """What would start the host with its machine, and what does now.
+
+    Attributes:
+        how: `systemd` or `cron`.
+        place: Where it is written, for a person.
+        text: What `host enable` writes.
+        written: What is written now; None when nothing is.
+        notes: What else has to be so.
+    """
+
+    how: str
+    place: str
+    text: str
+    written: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether just what should be written is."""
+        return self.written == self.text
 
 
 @frozen

@@ -1,6 +1,7 @@
 """The host runtime: an environment of its own, made from what the caller has installed.
 
     CHITTYOPS_HOME/runtime/VERSION-DIGEST/      bin/python, bin/caddy, bin/uv, lib/...
+    CHITTYOPS_HOME/runtime/current              link to the newest: what starts with the machine
 
 Supervisord, Caddy, the launcher and the engine run from here, so that deleting or upgrading the
 caller's environment changes nothing that runs. It is a virtual environment of the same base
@@ -31,14 +32,17 @@ from chittyops_core._kit import files
 from chittyops_core._kit.locks import FileLock
 from chittyops_core.errors import HostError
 
-__all__ = ["erase_runtimes", "ensure_runtime"]
+__all__ = ["current_python", "enter_current", "ensure_runtime", "erase_runtimes"]
 
 CORE = "chittyops-core"
 EXTRA = "local"
+CURRENT = "current"
 
 
 def ensure_runtime(home: Path) -> Path:
     """Return the python of this caller's host runtime, made first where it is not there yet.
+
+    The link `current` goes along, but never back to an older version.
 
     Raises:
         HostError: The `local` extra is not installed, or the folder cannot be written.
@@ -47,7 +51,8 @@ def ensure_runtime(home: Path) -> Path:
     name = f"{metadata.version(CORE)}-{_digest(found)}"
     folder = home / "runtime" / name
     python = folder / "bin" / "python"
-    if python.exists():
+    current = folder.parent / CURRENT
+    if python.exists() and not _is_older(current, name):
         return python
     try:
         files.ensure_private_dir(home)
@@ -55,6 +60,8 @@ def ensure_runtime(home: Path) -> Path:
         with FileLock(home / "runtime" / ".lock").acquire("runtime", wait=_pause):
             if not python.exists():
                 _make(folder, found)
+            if _is_older(current, name):
+                files.replace_symlink(current, name)
     except OSError as error:
         raise HostError(
             f"cannot make the host runtime {folder}: {error.strerror or error}",
@@ -63,9 +70,52 @@ def ensure_runtime(home: Path) -> Path:
     return python
 
 
+def current_python(home: Path) -> Path:
+    """Return the python of the newest runtime, by a path that stays."""
+    return home / "runtime" / CURRENT / "bin" / "python"
+
+
+def enter_current(home: Path) -> None:
+    """Go on under the runtime's own name, where this process was started through `current`.
+
+    What is started from here runs long, and the link may lead elsewhere by then.
+    """
+    if Path(sys.prefix).name == CURRENT:
+        name = os.readlink(home / "runtime" / CURRENT)
+        python = str(home / "runtime" / name / "bin" / "python")
+        os.execv(python, [python, *sys.orig_argv[1:]])
+
+
 def erase_runtimes(home: Path) -> None:
     """Delete every runtime; nothing may run from them any more."""
     files.remove_tree(home / "runtime")
+
+
+def _is_older(current: Path, name: str) -> bool:
+    """Say whether *current* should lead to the runtime *name*, and does not."""
+    try:
+        now = os.readlink(current)
+    except FileNotFoundError:
+        return True
+    if now == name:
+        return False
+    return not current.exists() or _order(now) <= _order(name)
+
+
+def _order(name: str) -> tuple[object, ...]:
+    """Return what runtimes sort by: their version (PEP 440, "Summary of permitted suffixes")."""
+    found = re.match(
+        r"(?:(\d+)!)?(\d+(?:\.\d+)*)(?:(a|b|rc)(\d+))?(?:\.post(\d+))?(?:\.dev(\d+))?", name
+    )
+    assert found is not None, name
+    epoch, numbers, stage, stage_number, post, dev = found.groups()
+    release = tuple(int(number) for number in re.sub(r"(\.0+)+$", "", numbers).split("."))
+    # Before any alpha comes what is only in development; after all stages, the release itself.
+    default_stage = "" if dev and not post else "~"
+    return (
+        int(epoch or 0), release, stage or default_stage, int(stage_number or 0),
+        int(post) if post else -1, int(dev) if dev else float("inf"),
+    )  # fmt: skip
 
 
 def _make(folder: Path, found: list[metadata.Distribution]) -> None:
