@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,42 @@ def require_nothing_left(host: HostUnderTest, serving: str, where: str) -> None:
     assert programs == {"edge.conf", f"hello.production.{serving}.conf"}, where
     assert not list(host.home.glob("services/**/*.tmp")), where
     assert not list(host.home.glob("run/**/*.tmp")), where
+
+
+def verify_units(*paths: Path, is_user: bool) -> str:
+    """Return what systemd's own check says of unit files; skip where there is none."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze here: apt-get install systemd")
+    scope = "--user" if is_user else "--system"
+    done = subprocess.run(
+        ["systemd-analyze", scope, "--man=no", "--recursive-errors=no", "verify", *paths],
+        capture_output=True, text=True, env={**os.environ, "XDG_RUNTIME_DIR": "/tmp"},
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def write_recorder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Put a `systemctl` first on PATH that writes its words down and says what `says/WORD` holds.
+
+    A double, because systemd is not PID 1 where the tests run, so that the real one answers
+    nothing. Return what reads the calls, a line each, without the words that are always there.
+    """
+    (folder / "says").mkdir(parents=True)
+    recorder = folder / "systemctl"
+    recorder.write_text(
+        "#!/bin/sh\n"
+        f'echo "$*" >>"{folder}/calls"\n'
+        'while [ "${1#--}" != "$1" ]; do shift; done\n'
+        f'cat "{folder}/says/$1" 2>/dev/null; exit 0\n'
+    )
+    recorder.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    def calls() -> list[str]:
+        lines = (folder / "calls").read_text().splitlines()
+        return [line.replace("--no-pager --no-ask-password ", "") for line in lines]
+
+    return calls
 
 
 class FakeClock:

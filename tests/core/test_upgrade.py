@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chittyops_core.host.runtime import _precedence
+from chittyops_core.host.runtime import _order
 from chittyops_core.testing.load import Load
 from conftest import COMMAND, HostUnderTest, address_of, make_host, write_app
 
@@ -26,7 +26,7 @@ NEWER = "0.1.9"
 )
 def test_versions_have_their_order(older: str, newer: str) -> None:
     """By numbers, not by letters; what leads to a version comes before it."""
-    assert _precedence(older) < _precedence(newer)
+    assert _order(older) < _order(newer)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from attrs import frozen
 from chittyops_core.cli.lites import installed
 from chittyops_core.errors import ChittyOpsError
 from chittyops_core.host import HostClient, default_home
+from chittyops_core.host.protocol import BootPlan
 
 __all__ = ["Checked", "examine"]
 
@@ -47,7 +48,7 @@ def examine() -> Iterator[Checked]:
     yield _disk(home)
     try:
         with HostClient() as host:
-            report = host.status()
+            report, boot = host.status(), host.boot()
     except ChittyOpsError as error:
         yield Checked("host", False, error.message, error.remedy)
         return
@@ -61,6 +62,7 @@ def examine() -> Iterator[Checked]:
         "version", not report.host.is_outdated, report.host.running or report.host.runtime,
         "What runs is of an older version: chittyops host upgrade",
     )  # fmt: skip
+    yield _boot(boot)
     for each in report.services:
         is_well = each.health == "healthy" and not each.unfinished
         yield Checked(
@@ -73,6 +75,15 @@ def _home(home: Path) -> Checked:
     nearest = next(p for p in (home, *home.parents) if p.exists())
     is_well = os.access(nearest, os.W_OK)
     return Checked("home", is_well, str(home), "Set CHITTYOPS_HOME to a folder of yours.")
+
+
+def _boot(plan: BootPlan) -> Checked:
+    if plan.written is None:
+        return Checked("boot", True, "does not start with this machine (chittyops host enable)")
+    found = f"starts with this machine, by {plan.how}" if plan.is_enabled else (
+        f"what should start it with this machine is not up to date ({plan.place})"
+    )  # fmt: skip
+    return Checked("boot", plan.is_enabled, found, "chittyops host enable")
 
 
 def _disk(home: Path) -> Checked:

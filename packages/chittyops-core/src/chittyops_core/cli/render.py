@@ -12,10 +12,12 @@ from chittyops_core._kit import wire
 from chittyops_core.deploy.detect import Guess
 from chittyops_core.deploy.plan import Plan
 from chittyops_core.deploy.targets.base import Address
-from chittyops_core.host.protocol import Deployment, StatusReport
+from chittyops_core.host.protocol import BootPlan, Deployment, StatusReport
 from chittyops_core.model.service import Service
 
 __all__ = [
+    "boot_json",
+    "print_boot",
     "deployment_json",
     "print_deployment",
     "print_guesses",
@@ -156,6 +158,18 @@ def print_status(report: StatusReport) -> None:
         for each in report.services
     ]
     table(("SERVICE", "KIND", "RELEASE", "HEALTH", "INSTANCES", "SINCE (UTC)", "URL"), rows)
+
+
+def boot_json(plan: BootPlan) -> dict[str, Any]:
+    return {**wire.to_wire(plan), "enabled": plan.is_enabled}
+
+
+def print_boot(plan: BootPlan) -> None:
+    """Show what is to be written, before it is."""
+    click.echo(f"This writes to {plan.place}:", err=True)
+    click.echo(plan.text, nl=False, err=True)
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -21,6 +21,7 @@ from chittyops_core.errors import ChittyOpsError, HostDiedError
 from chittyops_core.host import protocol
 from chittyops_core.host.home import default_home
 from chittyops_core.host.protocol import (
+    BootPlan,
     Deployment,
     PruneReport,
     Staged,
@@ -201,6 +202,16 @@ class HostClient:
 
     def stop_host(self, *, grace_s: float = 10) -> None:
         self.call("host_stop", grace_s=grace_s)
+
+    def boot(self) -> BootPlan:
+        """Return what would start the host with its machine, and what does."""
+        return wire.from_wire(BootPlan, self.call("boot"))
+
+    def enable_boot(self) -> BootPlan:
+        return wire.from_wire(BootPlan, self.call("boot_enable"))
+
+    def disable_boot(self) -> BootPlan:
+        return wire.from_wire(BootPlan, self.call("boot_disable"))
 
     # --- the pipe ---
 

@@ -28,6 +28,7 @@ from chittyops_core.model.service import Service
 
 __all__ = [
     "VERSION",
+    "BootPlan",
     "Deployment",
     "HostReport",
     "PruneReport",
@@ -142,6 +143,30 @@ class HostReport:
     def is_outdated(self) -> bool:
         """Whether what runs was started by an older version than the newest that is there."""
         return self.running not in (None, self.runtime)
+
+
+@frozen
+class BootPlan:
+    """What would start the host with its machine, and what does now.
+
+    Attributes:
+        how: `systemd` or `cron`.
+        place: Where it is written, for a person.
+        text: What `host enable` writes.
+        written: What is written now; None when nothing is.
+        notes: What else has to be so.
+    """
+
+    how: str
+    place: str
+    text: str
+    written: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether just what should be written is."""
+        return self.written == self.text
 
 
 @frozen

@@ -1,7 +1,7 @@
 """The host runtime: an environment of its own, made from what the caller has installed.
 
     CHITTYOPS_HOME/runtime/VERSION-DIGEST/      bin/python, bin/caddy, bin/uv, lib/...
-    CHITTYOPS_HOME/runtime/current              link to the newest one; the caller starts this
+    CHITTYOPS_HOME/runtime/current              link to the newest: what callers, and boots, start
 
 Supervisord, Caddy, the launcher and the engine run from here, so that deleting or upgrading the
 caller's environment changes nothing that runs. It is a virtual environment of the same base
@@ -35,10 +35,18 @@ from chittyops_core._kit import files
 from chittyops_core._kit.locks import FileLock
 from chittyops_core.errors import HostError
 
-__all__ = ["current_runtime", "ensure_runtime", "erase_runtimes", "old_runtimes"]
+__all__ = [
+    "current_python",
+    "current_runtime",
+    "enter_current",
+    "ensure_runtime",
+    "erase_runtimes",
+    "old_runtimes",
+]
 
 CORE = "chittyops-core"
 EXTRA = "local"
+CURRENT = "current"
 
 
 def ensure_runtime(home: Path) -> Path:
@@ -49,12 +57,12 @@ def ensure_runtime(home: Path) -> Path:
     """
     mine = metadata.version(CORE)
     current = current_runtime(home)
-    if current is not None and _precedence(_version(current)) > _precedence(mine):
+    if current is not None and _order(current.name) > _order(mine):
         return current / "bin" / "python"
     found = _closure()
     folder = home / "runtime" / f"{mine}-{_digest(found)}"
     python = folder / "bin" / "python"
-    if current == folder and python.exists():
+    if current == folder:
         return python
     try:
         files.ensure_private_dir(home)
@@ -62,7 +70,10 @@ def ensure_runtime(home: Path) -> Path:
         with FileLock(home / "runtime" / ".lock").acquire("runtime", wait=_pause):
             if not python.exists():
                 _make(folder, found)
-            files.replace_symlink(home / "runtime" / "current", folder.name)
+            # Another, newer caller may have been here meanwhile.
+            current = current_runtime(home)
+            if current is None or _order(current.name) <= _order(mine):
+                files.replace_symlink(home / "runtime" / CURRENT, folder.name)
     except OSError as error:
         raise HostError(
             f"cannot make the host runtime {folder}: {error.strerror or error}",
@@ -74,7 +85,7 @@ def ensure_runtime(home: Path) -> Path:
 def current_runtime(home: Path) -> Path | None:
     """Return the folder of the newest runtime; None where there is none that could start."""
     try:
-        folder = home / "runtime" / os.readlink(home / "runtime" / "current")
+        folder = home / "runtime" / os.readlink(home / "runtime" / CURRENT)
     except OSError:
         return None
     return folder if (folder / "bin" / "python").exists() else None
@@ -87,21 +98,41 @@ def old_runtimes(home: Path) -> list[Path]:
     return sorted(p for p in folders if p != newest and not p.name.startswith("."))
 
 
-def _version(folder: Path) -> str:
-    return folder.name.rpartition("-")[0]
+def current_python(home: Path) -> Path:
+    """Return the python of the newest runtime, by a path that stays."""
+    return home / "runtime" / CURRENT / "bin" / "python"
 
 
-def _precedence(version: str) -> tuple[tuple[int, ...], bool, str]:
-    """Return what orders versions: numbers first, and before a final one what leads to it."""
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    assert numbers is not None, version
-    rest = version[numbers.end() :]
-    return tuple(map(int, numbers[0].split("."))), rest == "", rest
+def enter_current(home: Path) -> None:
+    """Go on under the runtime's own name, where this process was started through `current`.
+
+    What is started from here runs long, and the link may lead elsewhere by then.
+    """
+    if Path(sys.prefix).name == CURRENT:
+        name = os.readlink(home / "runtime" / CURRENT)
+        python = str(home / "runtime" / name / "bin" / "python")
+        os.execv(python, [python, *sys.orig_argv[1:]])
 
 
 def erase_runtimes(home: Path) -> None:
     """Delete every runtime; nothing may run from them any more."""
     files.remove_tree(home / "runtime")
+
+
+def _order(name: str) -> tuple[object, ...]:
+    """Return what runtimes sort by: their version (PEP 440, "Summary of permitted suffixes")."""
+    found = re.match(
+        r"(?:(\d+)!)?(\d+(?:\.\d+)*)(?:(a|b|rc)(\d+))?(?:\.post(\d+))?(?:\.dev(\d+))?", name
+    )
+    assert found is not None, name
+    epoch, numbers, stage, stage_number, post, dev = found.groups()
+    release = tuple(int(number) for number in re.sub(r"(\.0+)+$", "", numbers).split("."))
+    # Before any alpha comes what is only in development; after all stages, the release itself.
+    default_stage = "" if dev and not post else "~"
+    return (
+        int(epoch or 0), release, stage or default_stage, int(stage_number or 0),
+        int(post) if post else -1, int(dev) if dev else float("inf"),
+    )  # fmt: skip
 
 
 def _make(folder: Path, found: list[metadata.Distribution]) -> None:

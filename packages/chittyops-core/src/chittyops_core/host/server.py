@@ -34,7 +34,8 @@ from chittyops_core.errors import (
     ServiceLockedError,
 )
 from chittyops_core.host import protocol
-from chittyops_core.host.runtime import old_runtimes
+from chittyops_core.host.boot import boot_of
+from chittyops_core.host.runtime import enter_current, old_runtimes
 from chittyops_core.model.health import Verdict
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
@@ -220,6 +221,7 @@ class Host:
         """Take everything off the host but the journal and the state directories."""
         for service in self._journal.services():
             self._engine.remove(service)
+        boot_of(self._layout).disable()
         self._target.erase()
 
     def step_exec(self, *, service: Any, argv: list[str]) -> Any:
@@ -273,11 +275,15 @@ class Host:
                     remedy="`chittyops host stop`, then start with the new ones.",
                 )
             edge.save_settings(wanted)
+        self.start()
+        return self.step_status()
+
+    def start(self) -> None:
+        """Start what serves, and wait until all of it is healthy."""
         self._target.start_host()
         for service in self._journal.services():
             with self._engine.hold(service, "host start", wait=True):
                 self._engine.wait_serving(service)
-        return self.step_status()
 
     def step_host_upgrade(self) -> Any:
         """Let this runtime carry what an older one started; then delete runtimes without use."""
@@ -298,6 +304,19 @@ class Host:
 
     def step_host_stop(self, *, grace_s: float) -> None:
         self._target.stop_host(grace_s=grace_s)
+
+    def step_boot(self) -> Any:
+        return wire.to_wire(boot_of(self._layout).plan())
+
+    def step_boot_enable(self) -> Any:
+        boot = boot_of(self._layout)
+        boot.enable()
+        return wire.to_wire(boot.plan())
+
+    def step_boot_disable(self) -> Any:
+        boot = boot_of(self._layout)
+        boot.disable()
+        return wire.to_wire(boot.plan())
 
     # --- pieces ---
 
@@ -564,12 +583,33 @@ def _named(error: BaseException, *, served: bool) -> ChittyOpsError:
     )
 
 
+def start_all(home: Path) -> int:
+    """Start what serves, as when the machine has started; return the exit status."""
+    host = None
+    try:
+        host = Host(home, lambda event: None)
+        host.start()
+    except (ChittyOpsError, OSError, sqlite3.Error) as error:
+        shown = _named(error, served=False)
+        print(*shown.detail, f"chittyops: {shown.message}", shown.remedy, sep="\n", file=sys.stderr)
+        return 1
+    finally:
+        if host is not None:
+            host.close()
+    return 0
+
+
 def main(argv: list[str]) -> None:
-    """Run as `python -m chittyops_core.host HOME`."""
+    """Run as `python -m chittyops_core.host HOME [--start]`."""
+    home = Path(argv[0])
+    is_start = argv[1:] == ["--start"]
+    if is_start:
+        enter_current(home)
     logs.configure()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    home = Path(argv[0])
     files.ensure_private_dir(home)
+    if is_start:
+        sys.exit(start_all(home))
     # The protocol has stdout to itself; whatever else prints goes to stderr.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -171,3 +171,57 @@ def status(as_json: bool) -> None:
                f"on {', '.join(found.bind)}")  # fmt: skip
     click.echo(f"public TLS  {found.acme or 'Caddy’s own authority'}")
     click.echo(f"services    {len(report.services)}")
+
+
+@command.command(
+    "enable", epilog=manual("chittyops host enable --print", "chittyops host enable --yes")
+)
+@click.option("--print", "only_print", is_flag=True, help="Print what would be written; no more.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def enable(only_print: bool, yes: bool, as_json: bool) -> None:
+    """Have the host started when this machine starts.
+
+    By a systemd unit where systemd runs (of the system for root, else of the user), by an
+    `@reboot` line in the user's crontab where it does not. What served then serves again, whatever
+    has become of the environment that this command ran from.
+    """
+    from chittyops_core.cli import render
+    from chittyops_core.host import HostClient
+
+    with HostClient() as host:
+        plan = host.boot()
+        if only_print:
+            click.echo(plan.text, nl=False)
+            return
+        if not plan.is_enabled:
+            render.print_boot(plan)
+            if not yes:
+                click.confirm("Do this?", abort=True, err=True)
+            plan = host.enable_boot()
+    if as_json:
+        render.print_json(render.boot_json(plan))
+    else:
+        click.echo(f"The host starts with this machine, by {plan.how} ({plan.place}).")
+
+
+@command.command("disable", epilog=manual("chittyops host disable --yes"))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def disable(yes: bool, as_json: bool) -> None:
+    """Take away what `host enable` wrote. What runs goes on."""
+    from chittyops_core.cli import render
+    from chittyops_core.host import HostClient
+
+    with HostClient() as host:
+        plan = host.boot()
+        if plan.written is not None:
+            click.echo(f"This takes out of {plan.place}:", err=True)
+            click.echo(plan.written, nl=False, err=True)
+            if not yes:
+                click.confirm("Do this?", abort=True, err=True)
+            plan = host.disable_boot()
+    if as_json:
+        render.print_json(render.boot_json(plan))
+    else:
+        click.echo("The host does not start with this machine.")

@@ -17,6 +17,7 @@ CHITTYOPS_HOME/
   locks/                         one lock file a service
   run/                           sockets, pids and launch files with secrets: gone after a reboot
   runtime/VERSION/               the host runtime (chittyops_core.host.runtime)
+  runtime/current                link to the newest of them
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ class Layout:
                 f"below it leave room for {room}",
                 remedy="Set CHITTYOPS_HOME to a shorter path.",
             )
-        if not str(home).isprintable() or any(sign in str(home) for sign in "%{};|*?[\\"):
+        if not str(home).isprintable() or any(sign in str(home) for sign in "%{};|*?[\\'\""):
             # It stands in Caddy's placeholders, patterns and addresses and in Supervisor's
-            # configuration, whose values are expanded once or twice, depending on the key.
+            # configuration, whose values are expanded once or twice, depending on the key; and
+            # systemd starts no program whose path has a quotation mark.
             raise HostError(
-                f"CHITTYOPS_HOME {str(home)!r} holds one of % {{ }} ; | * ? [ \\ or a control sign",
+                f"CHITTYOPS_HOME {str(home)!r} holds one of % {{ }} ; | * ? [ \\ ' \" "
+                "or a control sign",
                 remedy="Set CHITTYOPS_HOME to a plain path.",
             )
         layout = cls(home)
@@ -86,6 +89,11 @@ class Layout:
     @property
     def settings(self) -> Path:
         return self.home / "host.json"
+
+    @property
+    def unit(self) -> str:
+        """How the names of this home's systemd units begin."""
+        return f"chittyops-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"
 
     @property
     def artifacts(self) -> Path:
