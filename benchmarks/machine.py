@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -17,7 +16,16 @@ from chittyops_core import App
 from chittyops_core.host import HostClient
 from chittyops_core.model.manifest import EnvVar
 
-__all__ = ["UVICORN", "app", "artifact_of", "free_port", "home", "two_upstreams", "wait_for_port"]
+__all__ = [
+    "SMALL",
+    "UVICORN",
+    "app",
+    "artifact_of",
+    "free_port",
+    "home",
+    "two_upstreams",
+    "wait_for_port",
+]
 
 HERE = Path(__file__).parent
 UVICORN = HERE / "app"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from peers.base import Peer
-
 from chittyops_core._kit.unix_http import UnixHTTPConnection
+from peers.base import Peer
 
 __all__ = ["Caddy"]
 
