@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from functools import cache
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -69,6 +70,7 @@ class _LateGroup(click.Group):
             raise click.UsageError(error.message + hint, ctx) from None
 
 
+@cache
 def _brought_along() -> dict[str, Any]:
     """Return the commands of installed lites: entry point group `chittyops.commands`."""
     from importlib.metadata import entry_points

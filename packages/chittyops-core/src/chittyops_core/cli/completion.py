@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from chittyops_core.model.service import DEFAULT_ENVIRONMENT, Service
+from chittyops_core.model.names import DEFAULT_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from chittyops_core.model.service import Service
 
 __all__ = ["VARIABLE", "apps", "clients", "environments", "kinds", "releases", "secrets"]
 

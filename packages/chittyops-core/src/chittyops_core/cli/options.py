@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from chittyops_core.cli import completion
-from chittyops_core.deploy.app import App
 from chittyops_core.errors import ManifestError, UsageError
-from chittyops_core.model.manifest_reader import FILE_NAME
-from chittyops_core.model.service import DEFAULT_ENVIRONMENT, Service
+from chittyops_core.model.names import DEFAULT_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from chittyops_core.model.service import Service
 
 __all__ = ["folder_argument", "json_option", "service_options", "service_of", "target_options"]
 
@@ -47,6 +48,8 @@ def service_options(function: F) -> F:
 
 def service_of(app: str | None, environment: str, client: str | None) -> Service:
     """Return the service that the options name. Raises UsageError."""
+    from chittyops_core.model.service import Service
+
     if app is None:
         app = _app_of_folder()
     try:
@@ -56,6 +59,9 @@ def service_of(app: str | None, environment: str, client: str | None) -> Service
 
 
 def _app_of_folder() -> str:
+    from chittyops_core.deploy.app import App
+    from chittyops_core.model.manifest_reader import FILE_NAME
+
     here = Path.cwd()
     is_app = any((here / n).is_file() for n in (FILE_NAME, "Procfile", "requirements.txt"))
     if not is_app:

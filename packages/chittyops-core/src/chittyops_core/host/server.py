@@ -400,7 +400,7 @@ class Host:
             fingerprints=self._secrets.fingerprints(),
             settings=self._journal.settings(service),
             has_sqlite=self._target.has_sqlite(service),
-            hosts_taken=self._hosts_taken(service),
+            hosts_taken=self._target.hosts_taken(besides=service),
             interpreter=interpreter(),
             running=is_running,
         )
@@ -431,15 +431,6 @@ class Host:
             for row in self._journal.releases(service)
             if row["id"] in present
         ]
-
-    def _hosts_taken(self, service: Service) -> dict[str, str]:
-        taken = {}
-        for other in self._target.services():
-            serving = self._target.observe(other).serving if other != service else None
-            if serving is not None:
-                for host in self._target.release(other, serving).config.edge.hosts:
-                    taken[host] = other.slug
-        return taken
 
     def _report(self, service: Service) -> protocol.ServiceReport:
         self._settle_if_free(service)

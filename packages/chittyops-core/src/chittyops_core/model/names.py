@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["require_host", "require_name", "require_secret_name", "require_variable"]
+__all__ = [
+    "DEFAULT_ENVIRONMENT",
+    "require_host",
+    "require_name",
+    "require_secret_name",
+    "require_variable",
+]
+
+DEFAULT_ENVIRONMENT = "production"
 
 # One DNS label (RFC 1035 2.3.1), shorter so that prefix, app and environment fit in one of 63,
 # and without "--", which this project uses to join names into one label.

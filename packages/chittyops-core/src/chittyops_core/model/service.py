@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from chittyops_core.model.names import require_name
+from chittyops_core.model.names import DEFAULT_ENVIRONMENT, require_name
 
 __all__ = ["DEFAULT_ENVIRONMENT", "LOCAL_DOMAIN", "Service"]
 
-DEFAULT_ENVIRONMENT = "production"
 LOCAL_DOMAIN = "localhost"
 """Resolves to the loopback address everywhere (RFC 6761 6.3)."""
 

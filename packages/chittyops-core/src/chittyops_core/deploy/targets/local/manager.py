@@ -1,4 +1,7 @@
-"""The seam to a process manager: start, stop, list, logs."""
+"""The seam to a process manager: start, stop, groups and their states, logs.
+
+Every call but `groups` is about one group, so that a deploy costs the same however many there are.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +60,15 @@ class ProcessManager(ABC):
         """End *group* (SIGTERM, SIGKILL after *grace_s*) and forget it."""
 
     @abstractmethod
-    def list(self) -> Mapping[str, Mapping[str, ProcessState]]:
-        """Return group -> program -> state of all that `stop` has not yet taken away wholly.
+    def groups(self) -> set[str]:
+        """Return every group that was started and that `stop` has not yet taken away wholly.
 
-        A group without programs is known but not loaded, as when the manager does not run.
+        Also one that is written down but not loaded, as when the manager does not run.
         """
+
+    @abstractmethod
+    def states(self, group: str, programs: Sequence[Program]) -> Mapping[str, ProcessState]:
+        """Return program's name -> state, of those of *programs* that are loaded."""
 
     @abstractmethod
     def logs(

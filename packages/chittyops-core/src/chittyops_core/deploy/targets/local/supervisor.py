@@ -122,13 +122,13 @@ class Supervisor(ProcessManager):
         pid = self.pid
         if pid is None:
             return
-        for group in self.list():
+        for group in self.groups():
             self.stop(group, grace_s=grace_s)
         with self._rpc() as rpc:
             rpc.shutdown()
         wait_until(lambda: not _exists(pid), timeout_s=START_TIMEOUT_S)
 
-    # --- the four calls ---
+    # --- the seam ---
 
     def start(self, group: str, programs: Sequence[Program]) -> None:
         self._write_group(group, programs)
@@ -148,22 +148,27 @@ class Supervisor(ProcessManager):
             pass  # No supervisord, so none of its programs either; orphans are the host's to reap.
         self._file(group).unlink(missing_ok=True)
 
-    def list(self) -> Mapping[str, Mapping[str, ProcessState]]:
-        folder = self._layout.supervisor / "conf.d"
-        # A group that was written down but never loaded, or half taken away, is one all the same.
-        groups: dict[str, dict[str, ProcessState]] = {p.stem: {} for p in folder.glob("*.conf")}
+    def groups(self) -> set[str]:
+        # It is written down before it is loaded, and stays so until it is wholly taken away.
+        return {path.stem for path in (self._layout.supervisor / "conf.d").glob("*.conf")}
+
+    def states(self, group: str, programs: Sequence[Program]) -> Mapping[str, ProcessState]:
+        calls = [
+            {"methodName": "supervisor.getProcessInfo", "params": [_full_name(group, program)]}
+            for program in programs
+        ]
         try:
-            with self._rpc() as rpc:
-                infos = rpc.getAllProcessInfo()
+            with self._proxy() as proxy:
+                answers = proxy.system.multicall(calls)
         except (ConnectionError, FileNotFoundError):
-            return groups
-        for info in infos:
-            state = ProcessState(
+            return {}
+        return {
+            program.name: ProcessState(
                 _RUN_STATES[info["statename"]], info["pid"] or None, _explain(info)
             )
-            program = info["name"].removeprefix(info["group"] + ".")
-            groups.setdefault(info["group"], {})[program] = state
-        return groups
+            for program, info in zip(programs, answers, strict=True)
+            if "statename" in info  # Else it is a fault: there is no process of that name.
+        }
 
     def logs(
         self, group: str, programs: Sequence[Program], *, lines: int, follow: bool
@@ -280,12 +285,17 @@ class Supervisor(ProcessManager):
 
     @contextmanager
     def _rpc(self) -> Iterator[Any]:
+        with self._proxy() as proxy:
+            yield proxy.supervisor
+
+    @contextmanager
+    def _proxy(self) -> Iterator[Any]:
         transport = SupervisorTransport(
             None, None, serverurl=f"unix://{self._layout.supervisor_socket}"
         )
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
-            yield proxy.supervisor
+            yield proxy
         except xmlrpc.client.Error as error:
             raise HostError(
                 f"supervisord refuses: {error}",
@@ -293,6 +303,10 @@ class Supervisor(ProcessManager):
             ) from error
         finally:
             transport.close()
+
+
+def _full_name(group: str, program: Program) -> str:
+    return f"{group}:{group}.{program.name}"
 
 
 def _explain(info: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import psutil
 from attrs import define, evolve, field, frozen
@@ -154,18 +154,11 @@ class LocalTarget(Target):
         )
 
     def release(self, service: Service, release_id: str) -> Release:
-        try:
-            text = (self.layout.release(service, release_id) / "release.json").read_text()
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotFoundError(
-                f"{service} has no release {release_id}",
-                remedy="`chittyops releases` lists those that are kept.",
-            ) from None
-        return wire.from_wire(Release, json.loads(text))
+        return wire.from_wire(Release, self._written(service, release_id))
 
     def probe(self, service: Service, release_id: str) -> Health:
         release = self.release(service, release_id)
-        states = self.manager.list().get(self._group(service, release_id), {})
+        states = self.manager.states(self._group(service, release_id), self._programs(release))
         return Health(
             tuple(
                 self._look(release, name, index, states.get(f"{name}.{index}"))
@@ -219,6 +212,16 @@ class LocalTarget(Target):
             plain_connect=f"127.0.0.1:{ports.http}",
         )
 
+    def hosts_taken(self, *, besides: Service) -> dict[str, str]:
+        """Return the names that services other than *besides* serve under, to their slugs."""
+        taken: dict[str, str] = {}
+        for other in self.services():
+            serving = self._pointed(other, staged=False) if other != besides else None
+            if serving is not None:
+                hosts = self._written(other, serving)["config"]["edge"]["hosts"]
+                taken |= dict.fromkeys(hosts, other.slug)
+        return taken
+
     # --- verbs ---
 
     def build(self, release: Release, source: BuildInput | None) -> None:
@@ -241,8 +244,8 @@ class LocalTarget(Target):
         state = files.ensure_private_dir(self.layout.state(service))
         files.ensure_private_dir(self.layout.logs(service))
         files.ensure_private_dir(self.layout.sockets(service))
-        programs = self.manager.list().get(self._group(service, release_id), {})
-        if not any(program.pid for program in programs.values()):
+        states = self.manager.states(self._group(service, release_id), self._programs(release))
+        if not any(state.pid for state in states.values()):
             self._choose_listeners(release)
         self._open_upstreams(release)
         self._write_launch_files(release, state)
@@ -531,14 +534,14 @@ class LocalTarget(Target):
         return f"{service.slug}.{release_id}"
 
     def _used_artifacts(self) -> set[str]:
-        return {release.artifact for s in self.services() for release in self._releases(s)}
+        return {str(written["artifact"]) for s in self.services() for written in self._releases(s)}
 
     def _grouped(self, service: Service) -> set[str]:
         """Return the releases that the manager has a group of.
 
         By the whole slug: `app.production` is the beginning of `app.production.client` too.
         """
-        split = (group.rpartition(".") for group in self.manager.list())
+        split = (group.rpartition(".") for group in self.manager.groups())
         return {release for slug, _, release in split if slug == service.slug}
 
     def _release_ids(self, service: Service) -> list[str]:
@@ -547,10 +550,25 @@ class LocalTarget(Target):
             return []
         return sorted(p.name for p in folder.iterdir() if (p / "release.json").exists())
 
-    def _releases(self, service: Service) -> Iterator[Release]:
+    def _written(self, service: Service, release_id: str) -> dict[str, Any]:
+        """Return a release as it is written down. Raises NotFoundError.
+
+        For what has to look at every release of a host: to make values of them all would take
+        longer than the rest of a deploy.
+        """
+        try:
+            text = (self.layout.release(service, release_id) / "release.json").read_text()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(
+                f"{service} has no release {release_id}",
+                remedy="`chittyops releases` lists those that are kept.",
+            ) from None
+        return dict(json.loads(text))
+
+    def _releases(self, service: Service) -> Iterator[dict[str, Any]]:
         for release_id in self._release_ids(service):
             try:
-                yield self.release(service, release_id)
+                yield self._written(service, release_id)
             except NotFoundError:
                 continue  # Pruned meanwhile by a deploy of that service.
 
