@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def crontab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         pytest.skip("systemd runs here, so the host is not started by cron")
     # There is one for all tests at once.
     shared = tmp_path_factory.getbasetemp().parent / "crontab.lock"
-    with FileLock(shared).acquire("crontab", wait=lambda holder: None):
+    with FileLock(shared).acquire("crontab", wait=lambda _: time.sleep(0.05)):
         before = read_crontab()
         yield
         write_crontab(before)
