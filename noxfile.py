@@ -12,8 +12,6 @@ nox -s tests -- -k plan a selection, as pytest takes it
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import sys
 from pathlib import Path
 
@@ -82,27 +80,14 @@ def types(session: nox.Session) -> None:
 def dist(session: nox.Session) -> None:
     """Build all four distributions twice, compare them byte by byte, and check them."""
     install(session, packages=False)
-    digests = [_build(session, Path(session.create_tmp())), _build(session, ROOT / "dist")]
-    if digests[0] != digests[1]:
-        session.error(f"two builds differ: {digests[0]} and {digests[1]}")
-    built = sorted(str(path) for path in (ROOT / "dist").iterdir())
-    session.run("twine", "check", "--strict", *built)
-    session.run("check-wheel-contents", *(path for path in built if path.endswith(".whl")))
+    session.run("python", "tools/build_dists.py", "dist", *(str(path) for path in PACKAGES))
 
 
-def _build(session: nox.Session, target: Path) -> dict[str, str]:
-    shutil.rmtree(target, ignore_errors=True)
-    for package in PACKAGES:
-        # Build tools come from the lock, not from an isolated environment of the newest.
-        session.run(
-            "python", "-m", "build", "--no-isolation", "--outdir", str(target), str(package),
-            silent=True, env={"SOURCE_DATE_EPOCH": "1767225600"},
-        )  # fmt: skip
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in target.iterdir()
-        if path.is_file()
-    }
+@nox.session(python=PYTHON)
+def release(session: nox.Session) -> None:
+    """Do all that publishing one package does but the upload: `-- DIST [VERSION [--yes]]`."""
+    install(session)
+    session.run("python", "tools/release.py", *session.posargs)
 
 
 @nox.session(python=PYTHON)
