@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement  # which nox itself needs
 
 ROOT = Path(__file__).parent
 PACKAGES = [
@@ -54,6 +55,35 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def lowest(session: nox.Session) -> None:
+    """Run the tests that need no index with the lowest versions that the packages allow."""
+    install(session, packages=False)
+    # Tools stay as locked; only what the packages themselves ask for goes down.
+    session.install(
+        "--resolution=lowest-direct",
+        *(f"--upgrade-package={name}" for name in _direct_dependencies()),
+        *(f"-e{path}" for path in PACKAGES),
+    )
+    session.run(
+        "pytest", "--numprocesses=3", "--dist=worksteal", "-m", "not network",
+        # Its HTTP/3 client, a tool, asks for a newer cryptography than the packages do.
+        "--ignore=tests/core/test_protocols.py",
+        *session.posargs,
+    )  # fmt: skip
+
+
+def _direct_dependencies() -> list[str]:
+    """Return the names that the packages ask for, optional ones too, each other's apart."""
+    found = set()
+    for path in PACKAGES:
+        project = nox.project.load_toml(path / "pyproject.toml")["project"]
+        extras = project.get("optional-dependencies", {}).values()
+        for line in [*project["dependencies"], *(each for extra in extras for each in extra)]:
+            found.add(Requirement(line).name)
+    return sorted(found - {path.name for path in PACKAGES})
+
+
+@nox.session(python=PYTHON)
 def chaos(session: nox.Session) -> None:
     """Run the fault tests in full: every kill point, many times over."""
     install(session)
@@ -62,11 +92,12 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
-    """Check style, format and the direction of imports."""
+    """Check style, format, the direction of imports, and the workflows."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", ".github/workflows")
 
 
 @nox.session(python=PYTHON)
