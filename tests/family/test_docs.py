@@ -61,6 +61,16 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
     assert json.loads(shipped.read_text()) == manifest_schema()
 
 
+def test_the_security_policy_is_found_and_names_what_exists() -> None:
+    """From where people look, and no file in it that is not there."""
+    policy = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"(?:docs|requirements|\.github)/[\w./-]+\.\w+", policy)
+
+    assert "(SECURITY.md)" in (ROOT / "CONTRIBUTING.md").read_text()
+    assert len(named) >= 3
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_every_module_that_architecture_names_exists() -> None:
     """The map is of this country."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
