@@ -35,7 +35,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "dist", "smoke"]
+nox.options.sessions = ["lint", "types", "workflows", "tests", "dist", "smoke"]
 
 
 def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
@@ -92,11 +92,17 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
-    """Check style, format, the direction of imports, and the workflows."""
+    """Check style, format and the direction of imports."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+
+
+@nox.session(python=PYTHON)
+def workflows(session: nox.Session) -> None:
+    """Check the workflows: pinned actions, least permissions, nothing injected."""
+    install(session, packages=False)
     session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", ".github/workflows")
 
 

@@ -1,4 +1,4 @@
-"""The workflows: what `nox -s lint` (zizmor) cannot know about them."""
+"""The workflows: what `nox -s workflows` (zizmor) cannot know about them."""
 
 from __future__ import annotations
 
