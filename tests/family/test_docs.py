@@ -83,3 +83,16 @@ def test_every_module_that_architecture_names_exists() -> None:
     assert named and named_in_core
     assert [path for path in named if not (ROOT / path).exists()] == []
     assert [path for path in named_in_core if not (core / path).exists()] == []
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    """Relative links of Markdown, from the folder that the document lies in."""
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/*.md")]
+    links = [
+        (document.relative_to(ROOT), target, (document.parent / target).exists())
+        for document in documents
+        for target in re.findall(r"\]\(([^):#\s]+)[^)\s]*\)", document.read_text())
+    ]
+
+    assert ("CONTRIBUTING.md", "SECURITY.md") in {(str(where), to) for where, to, _ in links}
+    assert [(str(where), to) for where, to, is_there in links if not is_there] == []
