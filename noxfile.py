@@ -12,13 +12,11 @@ nox -s tests -- -k plan a selection, as pytest takes it
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement  # which nox itself needs
 
 ROOT = Path(__file__).parent
 PACKAGES = [
@@ -57,10 +55,42 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def lowest(session: nox.Session) -> None:
+    """Run the tests that need no index with the lowest versions that the packages allow."""
+    install(session, packages=False)
+    # Tools stay as locked; only what the packages themselves ask for goes down.
+    session.install(
+        "--resolution=lowest-direct",
+        *(f"--upgrade-package={name}" for name in _direct_dependencies()),
+        *(f"-e{path}" for path in PACKAGES),
+    )
+    session.run(
+        "pytest", "--numprocesses=3", "--dist=worksteal", "-m", "not network",
+        # Its HTTP/3 client, a tool, asks for a newer cryptography than the packages do.
+        "--ignore=tests/core/test_protocols.py",
+        *session.posargs,
+    )  # fmt: skip
+
+
+def _direct_dependencies() -> list[str]:
+    """Return the names that the packages ask for, optional ones too, each other's apart."""
+    found = set()
+    for path in PACKAGES:
+        project = nox.project.load_toml(path / "pyproject.toml")["project"]
+        extras = project.get("optional-dependencies", {}).values()
+        for line in [*project["dependencies"], *(each for extra in extras for each in extra)]:
+            found.add(Requirement(line).name)
+    return sorted(found - {path.name for path in PACKAGES})
+
+
+@nox.session(python=PYTHON)
 def chaos(session: nox.Session) -> None:
-    """Run the fault tests in full: every kill point, many times over."""
+    """Run the fault tests in full: every kill point and the kill matrix, many times over."""
     install(session)
-    session.run("pytest", "tests/core/test_kill.py", env={"CHITTYOPS_CHAOS": "full"})
+    session.run(
+        "pytest", "-rP", "tests/core/test_kill.py", "tests/core/test_kill_matrix.py",
+        *session.posargs, env={"CHITTYOPS_CHAOS": "full"},
+    )  # fmt: skip
 
 
 @nox.session(python=PYTHON)
@@ -73,6 +103,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
+def workflows(session: nox.Session) -> None:
+    """Check the workflows: pinned actions, least permissions, nothing injected."""
+    install(session, packages=False)
+    session.run("zizmor", "--offline", "--no-progress", "--persona=pedantic", ".github/workflows")
+
+
+@nox.session(python=PYTHON)
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     install(session)
@@ -80,43 +117,17 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHON)
-def workflows(session: nox.Session) -> None:
-    """Check the workflows: pinned actions, least permissions, nothing injected."""
-    install(session, packages=False)
-    session.run("zizmor", "--offline", "--persona=pedantic", ".github/workflows")
-
-
-@nox.session(python=PYTHON)
 def dist(session: nox.Session) -> None:
     """Build all four distributions twice, compare them byte by byte, and check them."""
     install(session, packages=False)
-    _build_and_check(session, PACKAGES, ROOT / "dist")
+    session.run("python", "tools/build_dists.py", "dist", *(str(path) for path in PACKAGES))
 
 
-def _build_and_check(session: nox.Session, packages: Sequence[Path], target: Path) -> None:
-    """Build *packages* into *target*, which holds nothing else afterwards."""
-    again = Path(session.create_tmp()) / "again"
-    digests = [_build(session, packages, folder) for folder in (again, target)]
-    if digests[0] != digests[1]:
-        session.error(f"two builds differ: {digests[0]} and {digests[1]}")
-    built = sorted(str(path) for path in target.iterdir())
-    session.run("twine", "check", "--strict", *built)
-    session.run("check-wheel-contents", *(path for path in built if path.endswith(".whl")))
-
-
-def _build(session: nox.Session, packages: Sequence[Path], target: Path) -> dict[str, str]:
-    shutil.rmtree(target, ignore_errors=True)
-    for package in packages:
-        # Build tools come from the lock, not from an isolated environment of the newest.
-        session.run(
-            "python", "-m", "build", "--no-isolation", "--outdir", str(target), str(package),
-            silent=True, env={"SOURCE_DATE_EPOCH": "1767225600"},
-        )  # fmt: skip
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in target.iterdir()
-        if path.is_file()
-    }
+@nox.session(python=PYTHON)
+def release(session: nox.Session) -> None:
+    """Do all that publishing one package does but the upload: `-- DIST [VERSION [--yes]]`."""
+    install(session)
+    session.run("python", "tools/release.py", *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -129,28 +140,6 @@ def smoke(session: nox.Session) -> None:
     for name in wheels:
         session.log(f"--- {name}")
         session.run("python", "tests/smoke.py", name, str(ROOT / "dist"), env={"PYTHONPATH": ""})
-
-
-@nox.session(python=PYTHON)
-def release(session: nox.Session) -> None:
-    """Release a package up to its upload. `-- DIST VERSION` shows the plan, `--yes` does it."""
-    install(session, packages=False)
-    words = [word for word in session.posargs if word != "--yes"]
-    session.run("python", "tools/release.py", "plan", *words)
-    if "--yes" not in session.posargs:
-        session.log("this was the plan; `--yes` carries it out")
-        return
-    # Built from the very commit that is tagged, in a work tree without anything ignored.
-    tree = Path(session.create_tmp()) / "tree"
-    session.run("python", "tools/release.py", "prepare", *words, str(tree))
-    package, core = tree / "packages" / words[0], tree / "packages" / PACKAGES[0].name
-    _build_and_check(session, [package], ROOT / "dist")
-    # A lite is tried beside the core of the same commit.
-    wheels = Path(session.create_tmp()) / "wheels"
-    _build(session, sorted({core, package}), wheels)
-    name = package.name.replace("-", "_")
-    session.run("python", "tests/smoke.py", name, str(wheels), env={"PYTHONPATH": ""})
-    session.run("python", "tools/release.py", "adopt", *words, str(tree))
 
 
 @nox.session(python=PYTHON)

@@ -1,379 +1,357 @@
-"""Release one package: all that comes before the upload. `nox -s release` runs these steps.
+"""All that publishing one package does, up to and not including the upload.
 
-    python tools/release.py plan DIST VERSION           say what would happen, change nothing
-    python tools/release.py prepare DIST VERSION TREE   commit it, in a git work tree at TREE
-    python tools/release.py adopt DIST VERSION TREE     tag that commit and take it over here
-    python tools/release.py check TAG                   tag, version and changelog agree
+    nox -s release -- DIST                  the version that its fragments ask for
+    nox -s release -- DIST VERSION          the plan; changes nothing (so does --dry-run)
+    nox -s release -- DIST VERSION --yes    does it, and says how to publish
+    nox -s release -- --tag DIST-vVERSION   checks what a tag holds, and builds it (CI does this)
 
-Whatever fails before `adopt`, nothing has changed here: not a file, not a commit, not a tag.
-Needs nothing that nox does not bring along.
+The release is prepared in a work tree of its own: changelog, version and commit are made there,
+and what is built is exactly what is committed. Only when every check has passed does the commit
+get its tag and the branch move to it; a failure leaves branch and tags as they were.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 
+import changelog
 from attrs import frozen
-from packaging.requirements import Requirement
+from build_dists import build_checked
+from changelog import Fragment, Version
 
-ROOT = Path(__file__).resolve().parents[1]
+from chittyops_core.errors import ChittyOpsError, RefusedError, UsageError
+
+ROOT = Path(__file__).parents[1]
 CORE = "chittyops-core"
-
-TYPES = ("security", "removed", "changed", "added", "fixed")
-"""Of fragments, in the order in which a reader wants to know of them."""
-
-_SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
-_HEAD = re.compile(r"^## (\S+) \(\d{4}-\d\d-\d\d\)$", re.MULTILINE)
-_STATIC_VERSION = re.compile(r'^version = "(.*)"$', re.MULTILINE)
-_TAG = re.compile(r"(?P<dist>chittyops-[a-z-]+)-v(?P<version>.+)")
-
-
-class ReleaseError(Exception):
-    """This cannot be released; the message says why, `remedy` what to do."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.remedy = remedy
-
-
-# --- pure: texts to texts ---
-
-
-def version_key(version: str) -> tuple[int, int, int]:
-    """Return what orders *version*. Raises ReleaseError when it is not MAJOR.MINOR.PATCH.
-
-    Pre-releases are left out: SemVer and PyPI (PEP 440) spell them differently, so that tag,
-    changelog and index would disagree.
-    """
-    found = _SEMVER.fullmatch(version)
-    if found is None:
-        raise ReleaseError(
-            f"{version!r} is no version to release: expected MAJOR.MINOR.PATCH, such as 0.2.0",
-            "See https://semver.org for which of the three numbers grows.",
-        )
-    major, minor, patch = (int(number) for number in found.groups())
-    return major, minor, patch
-
-
-def section_of(version: str, day: date, fragments: Mapping[str, str]) -> str:
-    """Return the changelog's section for *version*.
-
-    Args:
-        version: What is released.
-        day: When, in UTC.
-        fragments: Mapping of a fragment's file name, ISSUE.TYPE.md, to its text. Each paragraph
-            and each list item is an entry of its own.
-    """
-    entries: dict[str, list[str]] = {kind: [] for kind in TYPES}
-    for name in sorted(fragments, key=_issue_first):
-        issue, kind = _fragment_name(name)
-        for text in re.split(r"\n\s*\n|\n(?=- )", fragments[name].strip()):
-            words = " ".join(text.removeprefix("- ").split())
-            if not words:
-                raise ReleaseError(f"the fragment {name} is empty", "Write a sentence for users.")
-            entries[kind].append(f"- {words} (#{issue})")
-    parts = [
-        f"### {kind.title()}\n\n" + "\n".join(found) for kind, found in entries.items() if found
-    ]
-    return "\n\n".join([f"## {version} ({day.isoformat()})", *parts]) + "\n"
-
-
-def _issue_first(name: str) -> tuple[int, str]:
-    return _fragment_name(name)[0], name
-
-
-def _fragment_name(name: str) -> tuple[int, str]:
-    """Return issue and type of the fragment *name*."""
-    issue, _, rest = name.partition(".")
-    kind = rest.removesuffix(".md")
-    if not issue.isdecimal() or kind not in TYPES:
-        raise ReleaseError(
-            f"{name} is not the name of a fragment: expected ISSUE.TYPE.md, such as 3.fixed.md",
-            f"Rename it; the types are {', '.join(sorted(TYPES))}.",
-        )
-    return int(issue), kind
-
-
-def with_section(changelog: str, dist: str, section: str) -> str:
-    """Return *changelog* with *section* before the older ones; it may be empty so far."""
-    preface = f"# Changelog of {dist}\n\nVersions follow [SemVer](https://semver.org).\n"
-    first = _HEAD.search(changelog)
-    if first is None:
-        return f"{preface}\n{section}"
-    return f"{changelog[: first.start()]}{section}\n{changelog[first.start() :]}"
-
-
-def head_of(changelog: str) -> str | None:
-    """Return the version of the newest section; None when nothing was released yet."""
-    found = _HEAD.search(changelog)
-    return found[1] if found else None
-
-
-def with_version(pyproject: str, version: str) -> str:
-    """Return the text of *pyproject* with the static version *version*."""
-    changed, count = _STATIC_VERSION.subn(f'version = "{version}"', pyproject)
-    if count != 1:
-        raise ReleaseError(
-            f"pyproject.toml has {count} lines `version = ...`, expected one",
-            "Keep the static version on one line of [project].",
-        )
-    return changed
-
-
-def require_newer(version: str, static: str, released: str | None) -> None:
-    """Raise ReleaseError when *version* does not come after what there is.
-
-    Args:
-        version: What is to be released.
-        static: The version in pyproject.toml. It may be *version* already, as it is before the
-            first release, or when a change had to raise it.
-        released: The last released version; None before the first.
-    """
-    wanted = version_key(version)
-    if released is not None and wanted <= version_key(released):
-        raise ReleaseError(
-            f"{version} does not come after {released}, the last one released",
-            "Choose a higher version.",
-        )
-    if wanted < version_key(static):
-        raise ReleaseError(
-            f"{version} is lower than {static}, which pyproject.toml says",
-            "Choose that version or a higher one.",
-        )
-
-
-def range_of_core(dependencies: Iterable[str]) -> Requirement:
-    """Return the requirement that a lite has of the core."""
-    found = [each for each in map(Requirement, dependencies) if each.name == CORE]
-    if len(found) != 1:
-        raise ReleaseError(
-            f"a lite must require {CORE} once, found {len(found)} times", "Mend its pyproject.toml."
-        )
-    return found[0]
-
-
-def require_ranges_allow(core: str, ranges: Mapping[str, Requirement]) -> None:
-    """Raise ReleaseError when a lite could not be installed beside *core*, a version of it."""
-    for lite, wanted in ranges.items():
-        if not wanted.specifier.contains(core):
-            raise ReleaseError(
-                f"{lite} wants {CORE}{wanted.specifier}, which excludes {core}",
-                f"First, in a commit of its own: let packages/{lite}/pyproject.toml allow {core}, "
-                f"and raise the version of {CORE} to it.",
-            )
-
-
-# --- the repository ---
+FRAGMENTS = "changelog.d"
 
 
 @frozen
-class Release:
-    """What is to be released, checked.
+class Package:
+    """One package of the repository at *root*, as its files describe it."""
 
-    Attributes:
-        dist: Name of the package, and of its folder under packages/.
-        version: MAJOR.MINOR.PATCH.
-        static: The version in pyproject.toml so far.
-        fragments: Names of the changelog fragments that it uses up.
-        section: Its section of the changelog.
-    """
+    root: Path
+    name: str
 
-    dist: str
-    version: str
-    static: str
-    fragments: tuple[str, ...]
+    @classmethod
+    def named(cls, root: Path, name: str) -> Self:
+        """Return a package. Raises UsageError with those there are."""
+        known = sorted(path.parent.name for path in root.glob("packages/*/pyproject.toml"))
+        if name not in known:
+            raise UsageError(
+                f"there is no package {name!r}", remedy=f"Name one of: {', '.join(known)}."
+            )
+        return cls(root, name)
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "packages" / self.name
+
+    @property
+    def pyproject(self) -> Path:
+        return self.folder / "pyproject.toml"
+
+    @property
+    def changelog(self) -> Path:
+        return self.folder / "CHANGELOG.md"
+
+    @property
+    def project(self) -> dict[str, Any]:
+        table: dict[str, Any] = tomllib.loads(self.pyproject.read_text())["project"]
+        return table
+
+    @property
+    def version(self) -> Version:
+        return Version.parse(self.project["version"])
+
+    def fragment_files(self) -> list[Path]:
+        """Return the files of its fragments, sorted; a hidden one keeps the folder."""
+        files = (self.folder / FRAGMENTS).glob("*")
+        return sorted(path for path in files if not path.name.startswith("."))
+
+    def fragments(self) -> list[Fragment]:
+        """Read its fragments. Raises RefusedError when one is wrong, or when there is none."""
+        try:
+            found = [Fragment.parse(p.name, p.read_text()) for p in self.fragment_files()]
+        except ValueError as error:
+            raise RefusedError(f"{self.name}: {error}", remedy="Rename or write it.") from error
+        if not found:
+            raise RefusedError(
+                f"{self.name} has no fragments: nothing that users notice has changed",
+                remedy=f"Write packages/{self.name}/{FRAGMENTS}/ISSUE.TYPE.md (CONTRIBUTING.md).",
+            )
+        return found
+
+    def tag(self, version: Version) -> str:
+        return f"{self.name}-v{version}"
+
+    def released(self) -> Version | None:
+        """Return the highest version that has a tag."""
+        listed = git(self.root, "tag", "--list", f"{self.name}-v*").split()
+        versions = [Version.parse(tag.removeprefix(f"{self.name}-v")) for tag in listed]
+        return max(versions, default=None)
+
+    def range_of_core(self) -> str | None:
+        return changelog.range_of(self.project["dependencies"], CORE)
+
+
+@frozen
+class Plan:
+    """One release that may be made."""
+
+    package: Package
+    version: Version
     section: str
 
     @property
     def tag(self) -> str:
-        return f"{self.dist}-v{self.version}"
+        return self.package.tag(self.version)
 
     @classmethod
-    def of(cls, dist: str, version: str) -> Release:
-        """Read what a release of *dist* takes, and check it. Raises ReleaseError."""
-        folder = _folder_of(dist)
-        static = _static_version(dist)
-        require_newer(version, static, head_of(_changelog(folder)))
-        made = cls(dist, version, static, *_fragments_of(folder, version))
-        _require_clean()
-        if made.tag in _tags():
-            raise ReleaseError(
-                f"there is a tag {made.tag} already",
-                f"Choose a higher version. If it was never pushed: git tag -d {made.tag}",
-            )
-        _require_ranges(dist, version)
-        return made
-
-    def write(self, tree: Path) -> None:
-        """Write version and changelog, and remove the fragments, in the work tree *tree*."""
-        folder = tree / "packages" / self.dist
-        pyproject = folder / "pyproject.toml"
-        pyproject.write_text(with_version(pyproject.read_text(), self.version))
-        changed = with_section(_changelog(folder), self.dist, self.section)
-        (folder / "CHANGELOG.md").write_text(changed)
-        for name in self.fragments:
-            (folder / "changelog.d" / name).unlink()
+    def make(cls, package: Package, version: str) -> Self:
+        """Check all that can be checked before anything is built. Raises ChittyOpsError."""
+        try:
+            wanted = Version.parse(version)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        require_clean(package.root)
+        require_no_tag(package.root, package.tag(wanted))
+        fragments = package.fragments()
+        require_high_enough(package, wanted, fragments)
+        require_core_fits(package, wanted)
+        today = datetime.now(UTC).date()
+        return cls(package, wanted, changelog.render(wanted, today, fragments))
 
 
-def plan(release: Release) -> None:
-    """Print what would happen."""
-    folder = f"packages/{release.dist}"
-    print(f"{release.dist} {release.static} -> {release.version}\n")
-    print(f"  {folder}/pyproject.toml: version {release.version}")
-    print(f"  {folder}/CHANGELOG.md: this section, from {len(release.fragments)} of changelog.d:\n")
-    print("".join(f"    {line}\n" for line in release.section.splitlines()))
-    print("  built twice from the lock and compared, checked, and used alone by the smoke test")
-    print(f"  one commit, and the tag {release.tag}; nothing is pushed or uploaded")
+# --- what must hold ----------------------------------------------------------------------------
 
 
-def prepare(release: Release, tree: Path) -> None:
-    """Commit the release in *tree*, a work tree of this repository; replaces what is there."""
-    shutil.rmtree(tree, ignore_errors=True)
-    _git("worktree", "prune")
-    _git("worktree", "add", "--quiet", "--detach", str(tree))
-    release.write(tree)
-    _git("add", "--all", "packages", at=tree)
-    _git("commit", "--quiet", "-m", f"Release {release.dist} {release.version}", at=tree)
-
-
-def adopt(release: Release, tree: Path) -> None:
-    """Tag the commit of *tree*, move this branch to it, and remove *tree*."""
-    commit = _git("rev-parse", "HEAD", at=tree)
-    _git("tag", "-a", release.tag, "-m", f"{release.dist} {release.version}", commit)
-    try:
-        _git("merge", "--quiet", "--ff-only", commit)
-    except ReleaseError:
-        _git("tag", "-d", release.tag)
-        raise
-    _git("worktree", "remove", "--force", str(tree))
-    print(f"{release.tag} is committed and tagged. To publish it:")
-    print(f"  git push --atomic origin HEAD {release.tag}")
-
-
-def check(tag: str) -> None:
-    """Print `dist=` and `version=` of *tag*. Raises ReleaseError when the tree is not of it."""
-    found = _TAG.fullmatch(tag)
-    if found is None:
-        raise ReleaseError(f"{tag!r} is no tag of a release", "Expected DIST-vMAJOR.MINOR.PATCH.")
-    dist, version = found["dist"], found["version"]
-    version_key(version)
-    said = {
-        "pyproject.toml": _static_version(dist),
-        "CHANGELOG.md": head_of(_changelog(_folder_of(dist))),
-    }
-    for name, other in said.items():
-        if other != version:
-            raise ReleaseError(
-                f"the tag {tag} is not of this tree: packages/{dist}/{name} says {other}",
-                f"Delete the tag, then: nox -s release -- {dist} {version}",
-            )
-    print(f"dist={dist}\nversion={version}")
-
-
-def _folder_of(dist: str) -> Path:
-    names = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml"))
-    if dist not in names:
-        raise ReleaseError(f"there is no package {dist!r}", f"Expected one of {', '.join(names)}.")
-    return ROOT / "packages" / dist
-
-
-def _static_version(dist: str) -> str:
-    found = tomllib.loads((_folder_of(dist) / "pyproject.toml").read_text())["project"]["version"]
-    return str(found)
-
-
-def _changelog(folder: Path) -> str:
-    path = folder / "CHANGELOG.md"
-    return path.read_text() if path.exists() else ""
-
-
-def _fragments_of(folder: Path, version: str) -> tuple[tuple[str, ...], str]:
-    """Return the names of the fragments, and the section that they become."""
-    fragments = {path.name: path.read_text() for path in sorted(folder.glob("changelog.d/*.md"))}
-    if not fragments:
-        raise ReleaseError(
-            f"packages/{folder.name}/changelog.d has no fragment, so there is nothing to release",
-            "Write what users will notice into changelog.d/ISSUE.TYPE.md (CONTRIBUTING.md).",
-        )
-    return tuple(fragments), section_of(version, datetime.now(UTC).date(), fragments)
-
-
-def _require_clean() -> None:
-    changed = _git("status", "--porcelain")
-    if changed:
-        raise ReleaseError(
-            f"the work tree is not clean:\n{changed}", "Commit or stash this first: git stash -u"
+def require_clean(root: Path) -> None:
+    if dirty := git(root, "status", "--porcelain").splitlines():
+        raise RefusedError(
+            "the work tree is not clean",
+            remedy="Commit or stash what is listed above, then release what is committed.",
+            detail=tuple(dirty),
         )
 
 
-def _require_ranges(dist: str, version: str) -> None:
-    """Check that core and lites fit: all lites for a core, some released core for a lite."""
-    if dist == CORE:
-        lites = [path.name for path in ROOT.glob("packages/chittyops-lite-*")]
-        require_ranges_allow(version, {lite: _range_of(lite) for lite in sorted(lites)})
+def require_no_tag(root: Path, tag: str) -> None:
+    if git(root, "tag", "--list", tag):
+        raise RefusedError(
+            f"the tag {tag} exists: that version is released",
+            remedy="Release a higher one; a published version is never replaced.",
+        )
+
+
+def require_high_enough(package: Package, wanted: Version, fragments: list[Fragment]) -> None:
+    lowest = changelog.propose(package.version, package.released(), (f.type for f in fragments))
+    if wanted < lowest:
+        raise UsageError(
+            f"{wanted} is too low for {package.name}: its last release is "
+            f"{package.released() or 'none'}, pyproject.toml says {package.version}, and its "
+            f"fragments are {', '.join(sorted({f.type for f in fragments}))}",
+            remedy=f"Release it as {lowest} or higher (Semantic Versioning).",
+        )
+
+
+def require_core_fits(package: Package, wanted: Version) -> None:
+    """A lite wants a range of the core that some released core is in, and the other way round."""
+    if package.name == CORE:
+        for path in sorted(package.root.glob("packages/chittyops-lite-*")):
+            _require_in_range(Package(package.root, path.name), wanted)
         return
-    cores = [tag.removeprefix(f"{CORE}-v") for tag in _tags() if tag.startswith(f"{CORE}-v")]
-    wanted = _range_of(dist).specifier
-    if not any(wanted.contains(core) for core in cores):
-        raise ReleaseError(
-            f"{dist} wants {CORE}{wanted}, of which none is released (tags: {CORE}-v*)",
-            "Release the core first, or fetch its tags: git fetch --tags",
+    core = Package(package.root, CORE)
+    released = core.released()
+    if released is None:
+        raise RefusedError(
+            f"{CORE} has no release yet, and {package.name} needs one",
+            remedy=f"Release the core first: nox -s release -- {CORE}",
+        )
+    _require_in_range(package, released)
+
+
+def _require_in_range(lite: Package, core: Version) -> None:
+    wanted = lite.range_of_core()
+    if wanted is None:
+        raise RefusedError(f"{lite.name} does not depend on {CORE}", remedy="See its siblings.")
+    if not changelog.fits(wanted, core):
+        raise RefusedError(
+            f"{lite.name} asks for {CORE}{wanted}, which leaves out {core}",
+            remedy="Set the core's version and every lite's range of it in one commit, which the "
+            "tests then see together; release the core before the lites.",
         )
 
 
-def _range_of(lite: str) -> Requirement:
-    table = tomllib.loads((_folder_of(lite) / "pyproject.toml").read_text())
-    return range_of_core(table["project"]["dependencies"])
+def check_tag(root: Path, tag: str) -> Package:
+    """Return the package that *tag* releases.
+
+    Raises:
+        ChittyOpsError: Tag, pyproject.toml, changelog and fragments do not say the same.
+    """
+    name, _, version = tag.rpartition("-v")
+    package = Package.named(root, name)
+    text = package.changelog.read_text() if package.changelog.exists() else ""
+    said = {"pyproject.toml": str(package.version), "CHANGELOG.md": changelog.first_heading(text)}
+    for where, found in said.items():
+        if found != version:
+            raise RefusedError(
+                f"the tag {tag} says {version}, {where} of {name} says {found or 'nothing'}",
+                remedy="Make tags by `nox -s release` only, and push the commit they are on.",
+            )
+    if left := package.fragment_files():
+        raise RefusedError(
+            f"{name} still has fragments at {tag}: {', '.join(path.name for path in left)}",
+            remedy="Make tags by `nox -s release` only.",
+        )
+    return package
 
 
-def _tags() -> list[str]:
-    return _git("tag", "--list").split()
+# --- doing it ----------------------------------------------------------------------------------
 
 
-def _git(*words: str, at: Path = ROOT) -> str:
-    """Return what git prints. Raises ReleaseError with what it complains of."""
-    done = subprocess.run(["git", "-C", at, *words], capture_output=True, text=True, check=False)
+def carry_out(plan: Plan) -> None:
+    """Prepare, build and check the release, then move the branch and tag. Raises on failure."""
+    root = plan.package.root
+    with work_tree(root) as tree:
+        package = Package(tree, plan.package.name)
+        write(package, plan)
+        git(tree, "add", "--all", str(package.folder))
+        git(tree, "commit", "--quiet", "-m", f"Release {package.name} {plan.version}")
+        commit = git(tree, "rev-parse", "HEAD")
+        check_tag(tree, plan.tag)
+        build_and_try(package, root / "dist")
+    git(root, "tag", "--annotate", plan.tag, "-m", f"{plan.package.name} {plan.version}", commit)
+    try:
+        git(root, "merge", "--quiet", "--ff-only", commit)
+    except ChittyOpsError:
+        git(root, "tag", "--delete", plan.tag)
+        raise
+
+
+def write(package: Package, plan: Plan) -> None:
+    """Turn fragments into a section of the changelog, and set the version."""
+    old = package.changelog.read_text() if package.changelog.exists() else ""
+    package.changelog.write_text(changelog.insert(old, plan.section, name=package.name))
+    package.pyproject.write_text(changelog.set_version(package.pyproject.read_text(), plan.version))
+    for path in package.fragment_files():
+        path.unlink()
+
+
+def build_and_try(package: Package, out: Path) -> None:
+    """Build *package* into *out*, and use its wheel in an empty environment."""
+    build_checked([package.folder], out)
+    with tempfile.TemporaryDirectory() as folder:
+        beside = Path(folder)
+        if package.name != CORE:
+            # The lite's wheel is tried with the core of the same commit.
+            build_checked([Package(package.root, CORE).folder], beside)
+        for path in out.glob("*.whl"):
+            shutil.copy(path, beside)
+        module = package.name.replace("-", "_")
+        tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(
+            [sys.executable, "tests/smoke.py", module, folder], cwd=package.root, check=True,
+            env={**os.environ, "PATH": tools, "PYTHONPATH": ""},
+        )  # fmt: skip
+
+
+@contextmanager
+def work_tree(root: Path) -> Iterator[Path]:
+    """A second work tree of the repository's HEAD, gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        git(root, "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+        try:
+            yield tree
+        finally:
+            git(root, "worktree", "remove", "--force", str(tree))
+
+
+def git(root: Path, *words: str) -> str:
+    """Run git in *root*; return what it printed, stripped. Raises RefusedError with its words."""
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ReleaseError(
-            f"git {words[0]} failed: {done.stderr.strip() or done.stdout.strip()}",
-            "Mend that, then begin again; nothing was released.",
+        raise RefusedError(
+            f"git {words[0]} failed with {done.returncode}",
+            detail=tuple(done.stderr.strip().splitlines()),
         )
     return done.stdout.strip()
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="release", description=(__doc__ or "").splitlines()[0])
-    steps = parser.add_subparsers(dest="step", required=True)
-    for name in ("plan", "prepare", "adopt"):
-        step = steps.add_parser(name)
-        step.add_argument("dist", metavar="DIST")
-        step.add_argument("version", metavar="VERSION")
-        if name != "plan":
-            step.add_argument("tree", metavar="TREE", type=lambda text: Path(text).resolve())
-    steps.add_parser("check").add_argument("tag", metavar="TAG")
-    given = parser.parse_args(words)
+# --- the command line --------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dist", nargs="?", metavar="DIST", help="which package")
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="MAJOR.MINOR.PATCH")
+    parser.add_argument("--tag", help="check this tag and build what it releases")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--yes", action="store_true", help="do it")
+    how.add_argument("--dry-run", action="store_true", help="only print the plan: the default")
+    chosen = parser.parse_args()
+    if (chosen.dist is None) == (chosen.tag is None):
+        parser.error("expected DIST [VERSION], or --tag TAG")
+    if chosen.yes and chosen.version is None:
+        parser.error("--yes needs a VERSION")
     try:
-        if given.step == "check":
-            check(given.tag)
-        elif given.step == "plan":
-            plan(Release.of(given.dist, given.version))
-        elif given.step == "prepare":
-            prepare(Release.of(given.dist, given.version), given.tree)
+        if chosen.tag is not None:
+            build_and_try(check_tag(ROOT, chosen.tag), ROOT / "dist")
+        elif chosen.version is None:
+            show_proposal(Package.named(ROOT, chosen.dist))
         else:
-            adopt(Release.of(given.dist, given.version), given.tree)
-    except ReleaseError as error:
-        print(f"release: {error}\n         {error.remedy}", file=sys.stderr)
-        return 1
-    return 0
+            release(Plan.make(Package.named(ROOT, chosen.dist), chosen.version), yes=chosen.yes)
+    except ChittyOpsError as error:
+        report(error)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except (ValueError, subprocess.CalledProcessError) as error:
+        print(f"release: {error}\n         Nothing was released.", file=sys.stderr)
+        sys.exit(1)
+
+
+def show_proposal(package: Package) -> None:
+    fragments = package.fragments()
+    types = [fragment.type for fragment in fragments]
+    print(changelog.propose(package.version, package.released(), types))
+    for type_ in sorted(set(types)):
+        print(f"  {types.count(type_)} {type_}", file=sys.stderr)
+    print(f"  last release: {package.released() or 'none'}", file=sys.stderr)
+
+
+def release(plan: Plan, *, yes: bool) -> None:
+    name = plan.package.name
+    print(f"{name} {plan.version}, tag {plan.tag}:\n")
+    print("\n".join(f"    {line}".rstrip() for line in plan.section.splitlines()))
+    print(f"\nFragments go, packages/{name}/CHANGELOG.md and pyproject.toml change, the package is")
+    print("built twice, compared, checked and tried; then one commit and the tag are made.")
+    if not yes:
+        print("Nothing was changed. Do it with --yes.")
+        return
+    sys.stdout.flush()
+    carry_out(plan)
+    print(f"\nReleased here. Publish it: git push --atomic origin HEAD {plan.tag}")
+
+
+def report(error: ChittyOpsError) -> None:
+    for line in error.detail:
+        print(f"  {line}", file=sys.stderr)
+    print(f"release: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(f"         {error.remedy}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

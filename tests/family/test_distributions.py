@@ -43,6 +43,15 @@ def test_each_lite_pins_a_range_of_the_core_that_holds(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LITES, ids=lambda path: path.name)
+def test_each_lite_allows_what_the_core_allows(path: Path) -> None:
+    """`nox -s lowest` tests one lowest version of each: a lower bound elsewhere is not tested."""
+    core = project(ROOT / "packages/chittyops-core")["dependencies"]
+    own = [line for line in project(path)["dependencies"] if "chittyops-core" not in line]
+
+    assert set(own) <= set(core)
+
+
+@pytest.mark.parametrize("path", LITES, ids=lambda path: path.name)
 def test_siblings_look_alike(path: Path) -> None:
     """Whoever has read one finds their way in the next."""
     module = path / "src" / path.name.replace("-", "_")

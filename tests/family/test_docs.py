@@ -61,6 +61,16 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
     assert json.loads(shipped.read_text()) == manifest_schema()
 
 
+def test_the_security_policy_is_found_and_names_what_exists() -> None:
+    """From where people look, and no file in it that is not there."""
+    policy = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"(?:docs|requirements|\.github)/[\w./-]+\.\w+", policy)
+
+    assert "(SECURITY.md)" in (ROOT / "CONTRIBUTING.md").read_text()
+    assert len(named) >= 3
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_every_module_that_architecture_names_exists() -> None:
     """The map is of this country."""
     text = (ROOT / "ARCHITECTURE.md").read_text()
@@ -73,3 +83,16 @@ def test_every_module_that_architecture_names_exists() -> None:
     assert named and named_in_core
     assert [path for path in named if not (ROOT / path).exists()] == []
     assert [path for path in named_in_core if not (core / path).exists()] == []
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    """Relative links of Markdown, from the folder that the document lies in."""
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/*.md")]
+    links = [
+        (document.relative_to(ROOT), target, (document.parent / target).exists())
+        for document in documents
+        for target in re.findall(r"\]\(([^):#\s]+)[^)\s]*\)", document.read_text())
+    ]
+
+    assert ("CONTRIBUTING.md", "SECURITY.md") in {(str(where), to) for where, to, _ in links}
+    assert [(str(where), to) for where, to, is_there in links if not is_there] == []
