@@ -169,6 +169,7 @@ class HostClient:
         bind: tuple[str, ...] = (),
         acme: Mapping[str, str | None] | None = None,
         no_acme: bool = False,
+        manager: str | None = None,
     ) -> StatusReport:
         """Start what serves; None or empty leaves a setting as it is.
 
@@ -178,10 +179,12 @@ class HostClient:
             bind: Addresses to listen on.
             acme: `directory`, `email` and `root` of the authority for public names.
             no_acme: Go back to Caddy's own authority.
+            manager: `supervisor` or `systemd`.
         """
         answer = self.call(
-            "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme
-        )
+            "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme,
+            manager=manager,
+        )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
 
     def stop_host(self, *, grace_s: float = 10) -> None:

@@ -116,13 +116,14 @@ class HostReport:
 
     Attributes:
         home: Its CHITTYOPS_HOME.
-        supervisor_pid: None when supervisord does not answer.
+        supervisor_pid: The process manager's pid; None while the host is stopped.
         is_edge_running: Whether Caddy answers.
         http_port: TCP port of the edge.
         https_port: TCP port of the edge.
         bind: Addresses on which the edge listens.
         runtime: Path of the host runtime.
         acme: Where public names are certified; None for Caddy's own authority.
+        manager: Which process manager.
     """
 
     home: str
@@ -133,6 +134,7 @@ class HostReport:
     bind: tuple[str, ...]
     runtime: str
     acme: str | None = None
+    manager: str = "supervisor"
 
 
 @frozen

@@ -234,8 +234,11 @@ class Host:
         bind: list[str],
         acme: Any = None,
         no_acme: bool = False,
+        manager: str | None = None,
     ) -> Any:
-        """Start what serves, as after a reboot; new settings of the edge need a stopped host."""
+        """Start what serves, as after a reboot; new settings need a stopped host."""
+        if manager is not None:
+            self._target.choose_manager(manager)
         edge = self._target.edge
         now = edge.ports
         chosen = wire.from_wire(Acme, acme) if acme else None if no_acme else now.acme
@@ -391,6 +394,7 @@ class Host:
         return protocol.HostReport(
             home=str(self._layout.home),
             supervisor_pid=self._target.manager.pid,
+            manager=self._target.manager.name,
             is_edge_running=self._target.edge.is_running,
             http_port=ports.http,
             https_port=ports.https,

@@ -30,6 +30,10 @@ def command() -> None:
     help="PEM file of the authority that the ACME directory's own certificate is from.",
 )  # fmt: skip
 @click.option("--no-acme", is_flag=True, help="Certify every name by Caddy's own authority again.")
+@click.option(
+    "--manager", type=click.Choice(["supervisor", "systemd"]),
+    help="What keeps the processes running; supervisor if never given.",
+)  # fmt: skip
 @json_option
 def start(
     http_port: int | None,
@@ -39,6 +43,7 @@ def start(
     acme_directory: str | None,
     acme_root: str | None,
     no_acme: bool,
+    manager: str | None,
     as_json: bool,
 ) -> None:
     """Start everything that should serve, as after a reboot. Does nothing to what runs.
@@ -52,6 +57,8 @@ def start(
     With ACME (RFC 8555) a public name of a service that wants TLS gets its certificate at its
     first visit; the authority must reach ports 80 or 443 under that name. Names below .localhost
     are always certified by Caddy's own authority.
+
+    With --manager systemd each process is a unit: of the system for root, else of the user.
     """
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient
@@ -63,7 +70,7 @@ def start(
     with HostClient() as host:
         report = host.start_host(
             http=http_port, https=https_port, bind=bind,
-            acme=acme if is_acme else None, no_acme=no_acme,
+            acme=acme if is_acme else None, no_acme=no_acme, manager=manager,
         )  # fmt: skip
     if as_json:
         render.print_json(render.status_json(report))
@@ -98,7 +105,8 @@ def status(as_json: bool) -> None:
     found = report.host
     click.echo(f"home        {found.home}")
     click.echo(f"runtime     {found.runtime}")
-    click.echo(f"supervisord {found.supervisor_pid or 'stopped'}")
+    pid = f"pid {found.supervisor_pid}" if found.supervisor_pid else "stopped"
+    click.echo(f"manager     {found.manager}, {pid}")
     edge = "running" if found.is_edge_running else "stopped"
     click.echo(f"edge        {edge}, http {found.http_port}, https {found.https_port}, "
                f"on {', '.join(found.bind)}")  # fmt: skip
