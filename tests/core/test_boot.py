@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,18 +37,24 @@ def write_crontab(data: bytes) -> None:
 
 
 @pytest.fixture
-def crontab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The real crontab of whoever runs this, as it was again afterwards."""
+def crontab() -> Iterator[None]:
+    """The real crontab of whoever runs this, as it was again afterwards.
+
+    Also where a run was killed meanwhile: what it saved is given back by the next.
+    """
     if shutil.which("crontab") is None:
         pytest.skip("there is no crontab here: apt-get install cron")
     if Systemctl(is_user=os.geteuid() != 0).is_running:
         pytest.skip("systemd runs here, so the host is not started by cron")
-    # There is one for all tests at once.
-    shared = tmp_path_factory.getbasetemp().parent / "crontab.lock"
-    with FileLock(shared).acquire("crontab", wait=lambda holder: None):
-        before = read_crontab()
+    # There is one for all runs at once.
+    folder = files.ensure_private_dir(Path.home() / ".cache" / "chittyops-tests")
+    saved = folder / "crontab.saved"
+    with FileLock(folder / "crontab.lock").acquire("crontab", wait=lambda holder: time.sleep(0.1)):
+        if not saved.exists():
+            files.write_durably(saved, read_crontab())
         yield
-        write_crontab(before)
+        write_crontab(saved.read_bytes())
+        saved.unlink()
 
 
 @pytest.mark.host
