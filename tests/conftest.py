@@ -204,18 +204,21 @@ def verify_units(*paths: Path, is_user: bool) -> str:
 
 
 def write_recorder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """Put a `systemctl` first on PATH that writes its words down and says what `says/WORD` holds.
+    """Put a `systemctl` first on PATH that writes down what it is told.
 
-    A double, because systemd is not PID 1 where the tests run, so that the real one answers
+    To WORD it answers what `says/WORD` holds, and it does what the script `does/WORD` says. A
+    double, because systemd is not PID 1 where the tests run, so that the real one answers
     nothing. Return what reads the calls, a line each, without the words that are always there.
     """
     (folder / "says").mkdir(parents=True)
+    (folder / "does").mkdir()
     recorder = folder / "systemctl"
     recorder.write_text(
         "#!/bin/sh\n"
         f'echo "$*" >>"{folder}/calls"\n'
         'while [ "${1#--}" != "$1" ]; do shift; done\n'
-        f'cat "{folder}/says/$1" 2>/dev/null; exit 0\n'
+        f'cat "{folder}/says/$1" 2>/dev/null\n'
+        f'[ ! -e "{folder}/does/$1" ] || . "{folder}/does/$1"; exit 0\n'
     )
     recorder.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from chittyops_core._kit import files
 from chittyops_core._kit.locks import FileLock
 from chittyops_core._kit.systemd import Systemctl
 from chittyops_core.deploy.targets.local import Layout
@@ -35,18 +36,24 @@ def write_crontab(data: bytes) -> None:
 
 
 @pytest.fixture
-def crontab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The real crontab of whoever runs this, as it was again afterwards."""
+def crontab() -> Iterator[None]:
+    """The real crontab of whoever runs this, as it was again afterwards.
+
+    Also where a run was killed meanwhile: what it saved is given back by the next.
+    """
     if shutil.which("crontab") is None:
         pytest.skip("there is no crontab here: apt-get install cron")
     if Systemctl(is_user=os.geteuid() != 0).is_running:
         pytest.skip("systemd runs here, so the host is not started by cron")
-    # There is one for all tests at once.
-    shared = tmp_path_factory.getbasetemp().parent / "crontab.lock"
-    with FileLock(shared).acquire("crontab", wait=lambda _: time.sleep(0.05)):
-        before = read_crontab()
+    # There is one for all runs at once.
+    folder = files.ensure_private_dir(Path.home() / ".cache" / "chittyops-tests")
+    saved = folder / "crontab.saved"
+    with FileLock(folder / "crontab.lock").acquire("crontab", wait=lambda holder: time.sleep(0.1)):
+        if not saved.exists():
+            files.write_durably(saved, read_crontab())
         yield
-        write_crontab(before)
+        write_crontab(saved.read_bytes())
+        saved.unlink()
 
 
 @pytest.mark.host
@@ -87,8 +94,8 @@ def test_a_start_that_fails_says_why_and_exits_1(
     """Cron's line keeps what was said in the home's boot.log."""
     host.deploy(app)
     host.run("host", "stop")
-    (host.home / "host.json").write_text("{")
     line = json.loads(host.run("host", "enable", "--yes", "--json").stdout)["text"]
+    (host.home / "host.json").write_text("{")
 
     started = subprocess.run(
         ["/bin/sh", "-c", line.removeprefix("@reboot ")], env=CRON_ENVIRONMENT, timeout=60

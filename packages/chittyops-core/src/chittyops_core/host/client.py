@@ -180,6 +180,7 @@ class HostClient:
         acme: Mapping[str, str | None] | None = None,
         no_acme: bool = False,
         disk_budget: int | None = None,
+        manager: str | None = None,
     ) -> StatusReport:
         """Start what serves; None or empty leaves a setting as it is.
 
@@ -190,10 +191,11 @@ class HostClient:
             acme: `directory`, `email` and `root` of the authority for public names.
             no_acme: Go back to Caddy's own authority.
             disk_budget: Bytes that all artifacts may take; 0 for no limit.
+            manager: `supervisor` or `systemd`.
         """
         answer = self.call(
             "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme,
-            disk_budget=disk_budget,
+            disk_budget=disk_budget, manager=manager,
         )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
 

@@ -119,7 +119,7 @@ class HostReport:
 
     Attributes:
         home: Its CHITTYOPS_HOME.
-        supervisor_pid: None when supervisord does not answer.
+        supervisor_pid: The process manager's pid; None while the host is stopped.
         is_edge_running: Whether Caddy answers.
         http_port: TCP port of the edge.
         https_port: TCP port of the edge.
@@ -127,6 +127,7 @@ class HostReport:
         runtime: Path of the newest host runtime, which carries out steps.
         running: Path of the one that supervisord runs from; None when it is stopped.
         acme: Where public names are certified; None for Caddy's own authority.
+        manager: Which process manager.
     """
 
     home: str
@@ -138,6 +139,7 @@ class HostReport:
     runtime: str
     running: str | None = None
     acme: str | None = None
+    manager: str = "supervisor"
 
     @property
     def is_outdated(self) -> bool:

@@ -255,11 +255,14 @@ class Host:
         acme: Any = None,
         no_acme: bool = False,
         disk_budget: int | None = None,
+        manager: str | None = None,
     ) -> Any:
-        """Start what serves, as after a reboot; new settings of the edge need a stopped host.
+        """Start what serves, as after a reboot; but for the budget, settings need a stopped host.
 
         *disk_budget*: bytes; 0 takes the limit away.
         """
+        if manager is not None:
+            self._target.choose_manager(manager)
         edge = self._target.edge
         now = edge.settings
         chosen = wire.from_wire(Acme, acme) if acme else None if no_acme else now.acme
@@ -289,7 +292,7 @@ class Host:
         """Let this runtime carry what an older one started; then delete runtimes without use."""
         before = self._target.manager.runtime
         connections = None
-        if before not in (None, sys.prefix):
+        if before != sys.prefix and self._target.manager.pid is not None:
             connections = self._target.renew_host()
         report = protocol.UpgradeReport(
             before, sys.prefix, connections, tuple(self._prune_runtimes())
@@ -455,6 +458,7 @@ class Host:
         return protocol.HostReport(
             home=str(self._layout.home),
             supervisor_pid=self._target.manager.pid,
+            manager=self._target.manager.name,
             is_edge_running=self._target.edge.is_running,
             http_port=ports.http,
             https_port=ports.https,

@@ -53,6 +53,10 @@ def command() -> None:
 )  # fmt: skip
 @click.option("--no-acme", is_flag=True, help="Certify every name by Caddy's own authority again.")
 @click.option("--disk-budget", metavar="SIZE", help="All artifacts may take, such as 20G; 0: any.")
+@click.option(
+    "--manager", type=click.Choice(["supervisor", "systemd"]),
+    help="What keeps the processes running; supervisor if never given.",
+)  # fmt: skip
 @json_option
 def start(
     http_port: int | None,
@@ -63,6 +67,7 @@ def start(
     acme_root: str | None,
     no_acme: bool,
     disk_budget: str | None,
+    manager: str | None,
     as_json: bool,
 ) -> None:
     """Start everything that should serve, as after a reboot. Does nothing to what runs.
@@ -73,6 +78,8 @@ def start(
     With ACME (RFC 8555) a public name of a service that wants TLS gets its certificate at its
     first visit; the authority must reach ports 80 or 443 under that name. Names below .localhost
     are always certified by Caddy's own authority.
+
+    With --manager systemd each process is a unit: of the system for root, else of the user.
     """
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient
@@ -85,6 +92,7 @@ def start(
         report = host.start_host(
             http=http_port, https=https_port, bind=bind,
             acme=acme if is_acme else None, no_acme=no_acme, disk_budget=_bytes(disk_budget),
+            manager=manager,
         )  # fmt: skip
     if as_json:
         render.print_json(render.status_json(report))
@@ -165,7 +173,8 @@ def status(as_json: bool) -> None:
     click.echo(f"runtime     {found.runtime}")
     if found.is_outdated:
         click.echo(f"            but what runs is from {found.running}; `chittyops host upgrade`")
-    click.echo(f"supervisord {found.supervisor_pid or 'stopped'}")
+    pid = f"pid {found.supervisor_pid}" if found.supervisor_pid else "stopped"
+    click.echo(f"manager     {found.manager}, {pid}")
     edge = "running" if found.is_edge_running else "stopped"
     click.echo(f"edge        {edge}, http {found.http_port}, https {found.https_port}, "
                f"on {', '.join(found.bind)}")  # fmt: skip

@@ -1,8 +1,9 @@
 """Releases as supervised processes of this machine, behind a Caddy switched by a pointer.
 
 `layout` says where everything lies, `builder` makes artifacts with uv, `manager` is the seam to
-the process manager (`supervisor` so far), `edge` drives Caddy (`caddy` renders its
-configuration, `routes` has the links that it follows), `target` joins them.
+the process manager (`supervisor` or `systemd`, as `managers` finds in `settings`), `edge` drives
+Caddy (`caddy` renders its configuration, `routes` has the links that it follows), `target` joins
+them.
 """
 
 from chittyops_core.deploy.targets.local.caddy import Acme, HostSettings

@@ -37,6 +37,7 @@ from chittyops_core.deploy.targets.local.caddy import (
 )
 from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.routes import Route, RouteTable
+from chittyops_core.deploy.targets.local.settings import change_settings, damaged, read_settings
 from chittyops_core.errors import HostError, PortInUseError
 
 __all__ = ["Edge"]
@@ -58,18 +59,16 @@ class Edge:
     @property
     def settings(self) -> HostSettings:
         """What the operator chose; `CHITTYOPS_HTTP_PORT` and so on choose on first use."""
-        try:
-            return wire.from_wire(HostSettings, json.loads(self._layout.settings.read_text()))
-        except FileNotFoundError:
+        settings = read_settings(self._layout)
+        if "http" not in settings:
             return HostSettings(
                 http=_port_setting("CHITTYOPS_HTTP_PORT", DEFAULT_HTTP_PORT),
                 https=_port_setting("CHITTYOPS_HTTPS_PORT", DEFAULT_HTTPS_PORT),
             )
+        try:
+            return wire.from_wire(HostSettings, settings)
         except (ValueError, KeyError, TypeError) as error:
-            raise HostError(
-                f"the host's settings are damaged: {self._layout.settings}",
-                remedy="Delete the file; `chittyops host start --http-port N` writes it anew.",
-            ) from error
+            raise damaged(self._layout) from error
 
     def save_settings(self, settings: HostSettings) -> None:
         """Keep *settings*, with a copy of the file that it names. Raises HostError."""
@@ -83,7 +82,7 @@ class Edge:
                     remedy="Give the PEM file of the ACME authority's root certificate.",
                 ) from error
             settings = evolve(settings, acme=evolve(settings.acme, root=str(kept)))
-        files.write_durably(self._layout.settings, json.dumps(wire.to_wire(settings)))
+        change_settings(self._layout, wire.to_wire(settings))
 
     def caddy(self) -> str:
         """Return the Caddy to run. Raises HostError."""

@@ -2,7 +2,7 @@
 
 CHITTYOPS_HOME/
   journal.db                     intent and history (chittyops_core.deploy.journal)
-  host.json                      ports and addresses of the edge
+  host.json                      settings: ports and addresses of the edge, process manager
   artifacts/DIGEST/{app,venv}/   built code, shared by releases that differ in configuration
   services/SLUG/
     state/                       $STATE_DIR: the service's own, never pruned

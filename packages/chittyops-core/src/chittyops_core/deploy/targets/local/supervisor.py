@@ -23,8 +23,6 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from chittyops_core._kit import files
 from chittyops_core._kit.retry import wait_until
-from chittyops_core.deploy.targets.base import LogLine
-from chittyops_core.deploy.targets.local.layout import Layout
 from chittyops_core.deploy.targets.local.manager import (
     ProcessManager,
     ProcessState,
@@ -53,16 +51,15 @@ LOG_MAX_BYTES = 10 * 1024 * 1024
 class Supervisor(ProcessManager):
     """Programs of one home, run by one supervisord."""
 
-    def __init__(self, layout: Layout, marks: Mapping[str, str]) -> None:
-        """*marks* are put in supervisord's environment, so that its processes can be found."""
-        self._layout = layout
-        self._marks = dict(marks)
+    name = "supervisor"
 
     # --- the daemon ---
 
+    def require(self) -> None:
+        """It is installed beside this package, so it can always work."""
+
     @property
     def pid(self) -> int | None:
-        """The pid of a supervisord that answers."""
         try:
             with self._rpc() as rpc:
                 return int(rpc.getPID())
@@ -71,17 +68,10 @@ class Supervisor(ProcessManager):
 
     @property
     def was_killed(self) -> bool:
-        """Whether it ended without being stopped: then it left its pid file."""
+        # Only where it was stopped is its pid file gone.
         return self.pid is None and self._pid_file.exists()
 
     def start_daemon(self, groups: Mapping[str, Sequence[Program]]) -> bool:
-        """Start supervisord with *groups* unless it answers; say whether it was started.
-
-        All at once, where a `start` for each would read every group's file each time.
-
-        Raises:
-            HostError: It does not come up.
-        """
         if self.pid is not None:
             return False
         self._write_configuration()
@@ -103,7 +93,6 @@ class Supervisor(ProcessManager):
 
     @property
     def runtime(self) -> str | None:
-        """The environment that supervisord runs from; None when it does not run."""
         try:
             pid = self.pid
             return None if pid is None else str(Path(psutil.Process(pid).cmdline()[0]).parents[1])
@@ -111,22 +100,21 @@ class Supervisor(ProcessManager):
             return None
 
     def abandon(self) -> None:
-        """End supervisord alone, so that all that it started goes on without it."""
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: not _exists(pid), timeout_s=START_TIMEOUT_S)
 
     def stop_daemon(self, *, grace_s: float) -> None:
-        """Stop every group, then supervisord."""
         pid = self.pid
-        if pid is None:
-            return
         for group in self.groups():
             self.stop(group, grace_s=grace_s)
-        with self._rpc() as rpc:
-            rpc.shutdown()
-        wait_until(lambda: not _exists(pid), timeout_s=START_TIMEOUT_S)
+        if pid is not None:
+            with self._rpc() as rpc:
+                rpc.shutdown()
+            wait_until(lambda: not _exists(pid), timeout_s=START_TIMEOUT_S)
+        for path in (self._layout.supervisor_socket, self._pid_file):
+            path.unlink(missing_ok=True)
 
     # --- the seam ---
 
@@ -169,19 +157,6 @@ class Supervisor(ProcessManager):
             for program, info in zip(programs, answers, strict=True)
             if "statename" in info  # Else it is a fault: there is no process of that name.
         }
-
-    def logs(
-        self, group: str, programs: Sequence[Program], *, lines: int, follow: bool
-    ) -> Iterator[LogLine | None]:
-        offsets: dict[str, int] = {}
-        for program in programs:
-            tail, offsets[program.name] = _tail(program.log, lines)
-            yield from (LogLine(program.name, text) for text in tail)
-        while follow:
-            yield None
-            for program in programs:
-                new, offsets[program.name] = _read_on(program.log, offsets[program.name])
-                yield from (LogLine(program.name, text) for text in new)
 
     # --- pieces ---
 
@@ -317,32 +292,6 @@ def _explain(info: Mapping[str, Any]) -> str:
     if info["statename"] == "EXITED":
         return f"exit status {info['exitstatus']}"
     return str(info["description"])
-
-
-def _tail(path: Path, lines: int) -> tuple[list[str], int]:
-    """Return the last *lines* of a log and how far it was read; at most its last 256 KiB."""
-    try:
-        with path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 256 * 1024))
-            found = file.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return [], 0
-    return found[-lines:] if lines else [], end
-
-
-def _read_on(path: Path, offset: int) -> tuple[list[str], int]:
-    """Return the whole lines after *offset*; begin anew when the log was rotated."""
-    try:
-        with path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < offset:
-                offset = 0
-            file.seek(offset)
-            data = file.read(1 << 20)
-    except FileNotFoundError:
-        return [], 0
-    whole = data[: data.rfind(b"\n") + 1]
-    return whole.decode(errors="replace").splitlines(), offset + len(whole)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -32,10 +32,17 @@ from chittyops_core.deploy.targets.base import (
 from chittyops_core.deploy.targets.local.builder import Artifacts
 from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
+from chittyops_core.deploy.targets.local.log_files import read_logs
 from chittyops_core.deploy.targets.local.look import Listener, look_at
-from chittyops_core.deploy.targets.local.manager import ProcessState, Program, RunState
+from chittyops_core.deploy.targets.local.manager import (
+    ProcessManager,
+    ProcessState,
+    Program,
+    RunState,
+)
+from chittyops_core.deploy.targets.local.managers import MANAGERS, chosen_manager
 from chittyops_core.deploy.targets.local.routes import SLOTS, Route
-from chittyops_core.deploy.targets.local.supervisor import Supervisor
+from chittyops_core.deploy.targets.local.settings import change_settings
 from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
 from chittyops_core.model.health import Health, InstanceState, Verdict
 from chittyops_core.model.release import EdgePolicy, Release
@@ -71,7 +78,7 @@ class SecretReader(Protocol):
 
 @frozen
 class Orphan:
-    """A process whose supervisord was killed, and which went on.
+    """A process whose daemon was killed, and which went on.
 
     Attributes:
         process: It.
@@ -128,12 +135,12 @@ class LocalTarget(Target):
     read_secret: SecretReader
     report: Callable[[str], None]
     edge: Edge = field(init=False)
-    manager: Supervisor = field(init=False)
+    manager: ProcessManager = field(init=False)
     _artifacts: Artifacts = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.edge = Edge(self.layout)
-        self.manager = Supervisor(self.layout, {MARK: str(self.layout.home)})
+        self.manager = chosen_manager(self.layout, self._marks)
         self._artifacts = Artifacts(self.layout, self.report)
 
     # --- what is true ---
@@ -358,8 +365,7 @@ class LocalTarget(Target):
         self, service: Service, release_id: str, *, lines: int, follow: bool
     ) -> Iterator[LogLine | None]:
         programs = self._programs(self.release(service, release_id))
-        group = self._group(service, release_id)
-        return self.manager.logs(group, programs, lines=lines, follow=follow)
+        return read_logs({p.name: p.log for p in programs}, lines=lines, follow=follow)
 
     def clear_leftovers(self) -> None:
         """Delete what writes and deletions that were killed have left, an hour ago or longer."""
@@ -376,8 +382,28 @@ class LocalTarget(Target):
         names = (p.name for p in self.layout.services.iterdir() if not p.name.startswith("."))
         return [Service.from_slug(name) for name in sorted(names)]
 
+    def choose_manager(self, name: str) -> None:
+        """Let the process manager *name* keep the processes, from the next start on.
+
+        Raises:
+            HostError: The host runs, or that one cannot work here.
+        """
+        if name == self.manager.name:
+            return
+        if name not in MANAGERS:
+            raise HostError(f"no process manager {name!r}; known: {', '.join(MANAGERS)}")
+        if self.manager.pid is not None or self.manager.was_killed:
+            raise HostError(
+                f"the host runs by {self.manager.name}; that changes only while it is stopped",
+                remedy="`chittyops host stop`, then start with the new one.",
+            )
+        chosen = MANAGERS[name](self.layout, self._marks)
+        chosen.require()
+        change_settings(self.layout, {"manager": name})
+        self.manager = chosen
+
     def start_host(self) -> bool:
-        """Start supervisord and Caddy unless they run; what served before serves again.
+        """Start the process manager and Caddy unless they run; what served before serves again.
 
         Raises:
             PortInUseError: Another program listens where the edge should.
@@ -386,7 +412,7 @@ class LocalTarget(Target):
         if self.manager.pid is not None and self.edge.wait_running(EDGE_RESTART_S):
             return False
         with FileLock(self.layout.locks / "host.lock").acquire("host start", wait=_pause):
-            # What outlived a supervisord that was killed goes on serving.
+            # What outlived a daemon that was killed goes on serving.
             orphans = [] if self.manager.pid is not None else self._find_orphans()
             # One that runs but cannot be asked, as when its socket was deleted.
             self.manager.stop(EDGE_GROUP, grace_s=EDGE_GRACE_S)
@@ -401,7 +427,7 @@ class LocalTarget(Target):
         return True
 
     def revive(self) -> bool:
-        """Start the host again where its supervisord was killed, not stopped; say whether."""
+        """Start the host again where its daemon was killed, not stopped; say whether."""
         return self.manager.was_killed and self.start_host()
 
     def renew_host(self) -> int | None:
@@ -436,7 +462,7 @@ class LocalTarget(Target):
         """Stop every process of this home; pointers, releases and state stay."""
         self.manager.stop_daemon(grace_s=grace_s)
         self._reap(process.find_marked({MARK: str(self.layout.home)}))
-        for name in ("edge.sock", "supervisor.sock", "supervisord.pid", "edge.json"):
+        for name in ("edge.sock", "edge.json"):
             (self.layout.run / name).unlink(missing_ok=True)
         for service in self.services():
             files.remove_tree(self.layout.sockets(service))
@@ -461,7 +487,7 @@ class LocalTarget(Target):
         return sorted(filter(None, map(Orphan.of, marked)), key=lambda orphan: orphan.started)
 
     def _restore(self, orphans: Sequence[Orphan]) -> None:
-        """Start supervisord and what serves; each process waits for its orphan's end."""
+        """Start the daemon and what serves; each process waits for its orphan's end."""
         serving = []
         for service in self.services():
             release_id = self._pointed(service, staged=False)
@@ -476,7 +502,7 @@ class LocalTarget(Target):
             state = files.ensure_private_dir(self.layout.state(service))
             self._write_launch_files(release, state, orphans=mine)
             serving.append(release)
-        # Only now: supervisord starts at once whatever it finds written down.
+        # Only now: a daemon may start at once whatever it finds written down.
         self.manager.start_daemon(
             {self._group(each.service, each.id): self._programs(each) for each in serving}
         )
@@ -529,6 +555,10 @@ class LocalTarget(Target):
             self.report(f"{count} stray processes ended")
 
     # --- pieces ---
+
+    @property
+    def _marks(self) -> dict[str, str]:
+        return {MARK: str(self.layout.home)}
 
     def _group(self, service: Service, release_id: str) -> str:
         return f"{service.slug}.{release_id}"
