@@ -130,6 +130,7 @@ def free_port() -> int:
 
 def make_host(runtimes: Path) -> HostUnderTest:
     base = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+    base.chmod(0o711)  # A service with an OS user of its own has to pass through.
     home = base / "h"
     home.mkdir(mode=0o700)
     # A link: the host makes its runtime there, and `remove --all` removes only the link.

@@ -50,7 +50,7 @@ def ensure_runtime(home: Path) -> Path:
     if python.exists():
         return python
     try:
-        files.ensure_private_dir(home)
+        files.ensure_private_dir(home, passable=True)
         files.ensure_private_dir(folder.parent)
         with FileLock(home / "runtime" / ".lock").acquire("runtime", wait=_pause):
             if not python.exists():

@@ -22,7 +22,7 @@ from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
 from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
-from chittyops_core.deploy.targets.local import Acme, Layout, LocalTarget, Ports
+from chittyops_core.deploy.targets.local import Acme, Layout, LocalTarget, Ports, users
 from chittyops_core.deploy.targets.local.target import interpreter
 from chittyops_core.errors import (
     ChittyOpsError,
@@ -58,6 +58,7 @@ class Host:
             self._layout,
             self._secrets.get,
             lambda text: notify(Event(EventKind.STEP, text)),
+            self._journal.keep_user,
         )
         self._engine = DeployLite(
             self._target, self._journal, self._layout.locks, self._clock, notify
@@ -120,6 +121,7 @@ class Host:
             attempt.release.id,
             self._target.address(service, staged=not is_serving),
             self._target.probe(service, attempt.release.id).instances,
+            self._target.user(attempt.release),
         )
         return wire.to_wire(staged)
 
@@ -310,6 +312,7 @@ class Host:
             hosts_taken=self._hosts_taken(service),
             interpreter=interpreter(),
             running=is_running,
+            own_users=users.are_possible(),
         )
 
     def _settle_if_free(self, service: Service) -> None:
@@ -494,7 +497,7 @@ def main(argv: list[str]) -> None:
     logs.configure()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     home = Path(argv[0])
-    files.ensure_private_dir(home)
+    files.ensure_private_dir(home, passable=True)
     # The protocol has stdout to itself; whatever else prints goes to stderr.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
