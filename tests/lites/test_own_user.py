@@ -28,20 +28,17 @@ from chittyops_core.deploy.targets.local import users
 from chittyops_core.errors import HostError
 from chittyops_core.model.health import InstanceState, Verdict
 from chittyops_lite_digital_dossier import DigitalDossierOpsLite, isolation
-from conftest import FakeClock, HostUnderTest, make_host, write_app
+from conftest import IS_ROOT, PUBLIC_PYTHON, FakeClock, HostUnderTest, make_host, write_app
 
 pytestmark = [
     pytest.mark.host,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own"),
+    pytest.mark.skipif(not IS_ROOT, reason="only root can give services users of their own"),
 ]
-
-PYTHON = "/usr/bin/python3"
-"""One that every user may run; the one that runs the tests may lie in a home directory."""
 
 
 def dossier(folder: Path, *, command: str = "", **more: str) -> Path:
     """Write an app for the clients acme and birch."""
-    command = command or f"exec {PYTHON} -S serve.py # $SOCKET"
+    command = command or f"exec {PUBLIC_PYTHON} -S serve.py # $SOCKET"
     secret = 'TOKEN = { secret = "token", generate = "hex64", file = true }\n'
     write_app(folder, command=command, env=secret, **more)
     manifest = folder / "chittyops.toml"
@@ -96,7 +93,7 @@ def attempt(code: str, whose: Client) -> list[str]:
         f"try:\n{lines}\n    print('could')\n"
         "except OSError as error:\n    print(type(error).__name__)\n"
     )
-    return [PYTHON, "-c", program]
+    return [PUBLIC_PYTHON, "-c", program]
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> str:
@@ -145,7 +142,7 @@ def test_exec_is_the_client_too(pair: tuple[Client, Client]) -> None:
 
     done = acme.host.run("exec", "--app", "hello", "--client", "acme", "--", "sh", "-c", read)
 
-    assert done.stdout.split() == [f"mine{acme.user}"]
+    assert done.stdout.split() == [f"mine{acme.user}"], done.stderr
     assert "Permission denied" in done.stderr
 
 
@@ -372,7 +369,7 @@ def test_an_interpreter_that_the_user_cannot_run_is_named(
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     copied = closed / "python3"
-    copied.write_bytes(Path(PYTHON).resolve().read_bytes())
+    copied.write_bytes(Path(PUBLIC_PYTHON).resolve().read_bytes())
     copied.chmod(0o755)
     manifest = folder / "chittyops.toml"
     manifest.write_text(manifest.read_text().replace("[build]", f'[build]\npython = "{copied}"'))
@@ -382,7 +379,7 @@ def test_an_interpreter_that_the_user_cannot_run_is_named(
     assert "cannot run the interpreter" in said
     assert "`python` in [build]" in said
     assert psutil.pid_exists(serving.pid)
-    manifest.write_text(manifest.read_text().replace(str(copied), PYTHON))
+    manifest.write_text(manifest.read_text().replace(str(copied), PUBLIC_PYTHON))
     assert deployed(host, folder, "acme").release != serving.release
 
 

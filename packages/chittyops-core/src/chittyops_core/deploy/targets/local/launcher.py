@@ -44,6 +44,9 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     os.umask(0o077)
     if launch["user"] is not None:
+        # What `execvpe` will import: later this interpreter's own files may be out of reach.
+        import warnings  # noqa: F401
+
         os.setgroups([])
         os.setgid(launch["user"])
         os.setuid(launch["user"])
