@@ -25,6 +25,10 @@ from chittyops_core.host.fetch import fetch
 APPS = Path(__file__).parent / "apps"
 COMMAND = Path(sys.executable).with_name("chittyops")
 
+IS_ROOT = os.geteuid() == 0
+PUBLIC_PYTHON = (IS_ROOT and shutil.which("python3", path="/usr/bin")) or sys.executable
+"""What apps run by: as root that must be one that every OS user may run, not one in a home."""
+
 
 @pytest.fixture(scope="session")
 def shared_runtimes() -> Iterator[Path]:
@@ -130,6 +134,7 @@ def free_port() -> int:
 
 def make_host(runtimes: Path) -> HostUnderTest:
     base = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+    base.chmod(0o711)  # A service with an OS user of its own has to pass through.
     home = base / "h"
     home.mkdir(mode=0o700)
     # A link: the host makes its runtime there, and `remove --all` removes only the link.
@@ -159,7 +164,7 @@ def write_app(
     """Write an app that needs nothing installed; *more* is more TOML, *env* lines of [env]."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(APPS / "serve.py", folder / "serve.py")
-    command = command or f"exec {sys.executable} -S serve.py # $SOCKET"
+    command = command or f"exec {PUBLIC_PYTHON} -S serve.py # $SOCKET"
     (folder / "chittyops.toml").write_text(
         f'[app]\nname = "{name}"\nkind = "chitty-apps"\n'
         f"[process.web]\ncommand = '''{command}'''\n"
@@ -167,6 +172,12 @@ def write_app(
         f"{more}\n"
     )
     return folder
+
+
+def build_publicly(client_file: Path) -> None:
+    """Let a client's app be built with PUBLIC_PYTHON."""
+    text = client_file.read_text()
+    client_file.write_text(f'{text}\n[build]\npython = "{PUBLIC_PYTHON}"\n')
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ def main() -> None:
     name, dist = sys.argv[1], Path(sys.argv[2]).resolve()
     with tempfile.TemporaryDirectory(prefix="cs-", dir="/tmp") as folder:
         root = Path(folder)
+        root.chmod(0o711)  # A service with an OS user of its own has to pass through.
         run(["uv", "venv", "-q", "--python", sys.executable, str(root / "env")], root)
         wheel = next(dist.glob(f"{name}-*.whl"))
         run(
@@ -40,6 +41,10 @@ def deploy_starter(name: str, command: str, root: Path) -> None:
     """Make the starter app, deploy it, ask it, and take everything down."""
     kind = name.removeprefix("chittyops_lite_").replace("_", "-")
     run([command, "new", kind, "starter"], root)
+    if name in CLIENT and os.geteuid() == 0:
+        # This interpreter may lie in a home directory, where no client's user can run it.
+        with (root / "starter/clients/acme.toml").open("a") as file:
+            file.write('\n[build]\npython = "/usr/bin/python3"\n')
     deploy = [command, "deploy", "starter", "--yes", "--json", *CLIENT.get(name, [])]
     report = json.loads(run(deploy, root))
     try:

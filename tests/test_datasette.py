@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import HostUnderTest
+from conftest import HostUnderTest, build_publicly
 
 pytestmark = [pytest.mark.host, pytest.mark.network]
 
@@ -45,6 +45,7 @@ def test_datasette_is_deployed_redeployed_and_rolled_back(
     if kind == "digital-dossier":
         (datasette / "clients").mkdir()
         (datasette / "clients/acme.toml").touch()
+        build_publicly(datasette / "clients/acme.toml")
         words += ["--client", "acme"]
         of += ["--client", "acme"]
 

@@ -40,6 +40,7 @@ def main() -> None:
     once = parser.parse_args().once or not sys.stdin.isatty()
     choose_ports()
     with tempfile.TemporaryDirectory(prefix="chitty-", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)  # The client's own OS user has to pass through.
         home = Path(folder) / "home"
         try:
             lost = Show(Path(folder), home).run()
@@ -82,6 +83,10 @@ class Show:
     def _copy_starter(self, name: str, lite: OpsLite) -> None:
         command = Path(sys.executable).with_name("chittyops")
         subprocess.run([command, "new", lite.kind, self.folder / name], check=True)
+        if lite.client and os.geteuid() == 0:
+            # This interpreter may lie in a home directory, where no client's user can run it.
+            with (self.folder / name / f"clients/{lite.client}.toml").open("a") as file:
+                file.write('\n[build]\npython = "/usr/bin/python3"\n')
 
     def _redeploy(
         self, served: Deployment, lite: OpsLite, name: str, path: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,10 @@ def no_secrets(name: str) -> str:
     raise SecretError(f"there is no secret {name}")
 
 
+def no_users(service: Service, candidates: Iterable[int]) -> int:
+    raise AssertionError("none of these releases wants a user of its own")
+
+
 class TestLocalTarget(TargetContract):
     """Real Caddy, real Supervisor, real processes."""
 
@@ -34,7 +38,7 @@ class TestLocalTarget(TargetContract):
     def target(self, host: HostUnderTest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTarget]:
         monkeypatch.setenv("CHITTYOPS_HTTP_PORT", str(host.http))
         monkeypatch.setenv("CHITTYOPS_HTTPS_PORT", str(host.https))
-        yield LocalTarget(Layout.create(host.home), no_secrets, lambda text: None)
+        yield LocalTarget(Layout.create(host.home), no_secrets, lambda text: None, no_users)
 
     @pytest.fixture
     def make_release(self, tmp_path: Path) -> MakeRelease:

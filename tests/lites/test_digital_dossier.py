@@ -14,7 +14,7 @@ from chittyops_core.deploy.source import read_source
 from chittyops_core.errors import UsageError
 from chittyops_core.testing.contracts import LiteContract
 from chittyops_lite_digital_dossier import Brand, ClientConfig, DigitalDossierOpsLite
-from conftest import HostUnderTest
+from conftest import HostUnderTest, build_publicly
 
 
 @pytest.fixture
@@ -68,6 +68,8 @@ def test_two_clients_of_one_app_run_side_by_side(host: HostUnderTest, tmp_path: 
     """Own address, brand, release, state, secret; removing one leaves the other."""
     folder = tmp_path / "portal"
     host.run("new", "digital-dossier", str(folder))
+    for client in ("acme", "birch"):
+        build_publicly(folder / f"clients/{client}.toml")
     acme = host.deploy(folder, "--client", "acme")
     birch = host.deploy(folder, "--client", "birch")
 

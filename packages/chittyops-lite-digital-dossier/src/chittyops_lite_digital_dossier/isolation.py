@@ -13,7 +13,21 @@ from chittyops_core.model.manifest import Process, Size
 from chittyops_lite_digital_dossier.clients import known_clients
 from chittyops_lite_digital_dossier.settings import ServicePlan
 
-__all__ = ["answers_alone", "bound", "is_known", "listens_privately", "within_plan"]
+__all__ = [
+    "answers_alone",
+    "bound",
+    "has_own_user",
+    "is_known",
+    "listens_privately",
+    "runs_as_own_user",
+    "separated",
+    "within_plan",
+]
+
+SHARED_USER = (
+    "all clients' processes run as one OS user, because this host does not run as root: each "
+    "could read the others' files"
+)
 
 
 def bound(plan: Plan, terms: ServicePlan) -> Plan:
@@ -24,6 +38,13 @@ def bound(plan: Plan, terms: ServicePlan) -> Plan:
 
     processes = {name: bounded(process) for name, process in plan.config.processes.items()}
     return evolve(plan, config=evolve(plan.config, processes=processes))
+
+
+def separated(plan: Plan) -> Plan:
+    """Return *plan* with an OS user for this client alone, or a note that there is none. Pure."""
+    if plan.own_users or SHARED_USER in plan.notes:
+        return evolve(plan, config=evolve(plan.config, own_user=plan.own_users))
+    return evolve(plan, notes=(*plan.notes, SHARED_USER))
 
 
 def is_known(plan: Plan, *, is_given: bool) -> Finding:
@@ -51,6 +72,47 @@ def listens_privately(plan: Plan) -> Finding:
         Severity.BLOCKING,
         "it listens on a TCP port, which every client's processes on this machine can reach",
         "Let the server listen on $SOCKET, for example `gunicorn app:app --bind unix:$SOCKET`.",
+    )
+
+
+def has_own_user(plan: Plan) -> Finding:
+    """Say whether the client's processes will run as an OS user that no other client has."""
+    if plan.config.own_user:
+        summary = "it runs as an OS user of its own, who owns its state, secrets and sockets"
+    else:
+        summary = SHARED_USER
+    return Finding("isolation.user", Severity.INFO, summary)
+
+
+def runs_as_own_user(staged: Staged) -> Finding:
+    """Look whether every staged process runs as the client's own user, and as nobody else."""
+    if staged.user is None:
+        return Finding("isolation.processes", Severity.INFO, SHARED_USER)
+    import psutil  # Not for whoever only imports this package.
+
+    strangers, count = [], 0
+    for first in filter(None, (instance.pid for instance in staged.instances)):
+        try:
+            found = [psutil.Process(first), *psutil.Process(first).children(recursive=True)]
+            for process in found:
+                count += 1
+                ids = {*process.uids(), *process.gids()}
+                if ids != {staged.user}:
+                    strangers.append(f"{process.pid} ({', '.join(map(str, sorted(ids)))})")
+        except psutil.NoSuchProcess:
+            continue  # It ended, which is no question of isolation.
+    if strangers or not count:
+        return Finding(
+            "isolation.processes",
+            Severity.BLOCKING,
+            f"not all of its processes run as user {staged.user}: "
+            f"{', '.join(strangers) or 'none was found to look at'}",
+            "A command that changes its user (sudo, su, a setuid program) cannot run a client.",
+        )
+    return Finding(
+        "isolation.processes",
+        Severity.INFO,
+        f"its {count} processes run as user and group {staged.user}, which are its own",
     )
 
 

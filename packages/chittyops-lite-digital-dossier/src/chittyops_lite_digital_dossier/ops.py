@@ -76,8 +76,8 @@ class DigitalDossierOpsLite(OpsLite):
             self._is_client_given = False
 
     def setup_client_isolation(self, plan: Plan) -> Plan:
-        """Return *plan* with the client's limits. Pure."""
-        return isolation.bound(plan, self.terms)
+        """Return *plan* with the client's limits and an OS user of its own. Pure."""
+        return isolation.separated(isolation.bound(plan, self.terms))
 
     def apply_client_branding(self, plan: Plan) -> Plan:
         """Return *plan* with the client's brand in its variables, where nothing else says. Pure."""
@@ -98,11 +98,12 @@ class DigitalDossierOpsLite(OpsLite):
         return [
             isolation.is_known(plan, is_given=self._is_client_given),
             isolation.listens_privately(plan),
+            isolation.has_own_user(plan),
             isolation.within_plan(plan, self.terms),
         ]
 
     def _inspect(self, staged: Staged) -> Sequence[Finding]:
-        return [isolation.answers_alone(staged)]
+        return [isolation.runs_as_own_user(staged), isolation.answers_alone(staged)]
 
     def _served(self, deployment: Deployment) -> None:
         """Nothing follows yet: SLA objectives come with monitor-lite."""

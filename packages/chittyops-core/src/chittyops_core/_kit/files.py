@@ -6,6 +6,7 @@ leaves the old content or the new one, never half of it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -21,6 +22,9 @@ __all__ = [
     "digest_tree",
     "ensure_private_dir",
     "file_digest",
+    "hand_over",
+    "let_read",
+    "open_regular",
     "is_bytecode",
     "kept_names",
     "remove_tree",
@@ -38,12 +42,74 @@ class UnsafeTreeError(ValueError):
     """The tree holds what may not be copied: a device, a socket, a link that leads outside."""
 
 
-def ensure_private_dir(path: Path) -> Path:
-    """Create *path* and its parents, only its owner may enter it; return it."""
+def ensure_private_dir(path: Path, *, passable: bool = False) -> Path:
+    """Create *path* and its parents, only its owner may enter it; return it.
+
+    A *passable* one that others may pass through, but neither list nor change, stays so.
+    """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if stat.S_IMODE(path.stat().st_mode) != 0o700:
+    private = (0o700, 0o710, 0o711) if passable else (0o700,)
+    if stat.S_IMODE(path.stat().st_mode) not in private:
         path.chmod(0o700)
     return path
+
+
+def hand_over(root: Path, user: int) -> None:
+    """Make *root* and all below it *user*'s, who may be changing it at this moment.
+
+    Nothing outside can be handed over: neither what a link leads to, nor a file that has another
+    name as well (a hard link), nor a device. Every entry is opened without following links, and
+    what is opened is what is looked at and changed.
+    """
+    for _, folders, names, folder in os.fwalk(root, topdown=False, follow_symlinks=False):
+        for name in (*folders, *names):
+            try:
+                entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            except FileNotFoundError:
+                continue  # It went away meanwhile.
+            try:
+                if _may_change_hands(os.fstat(entry), user):
+                    os.chown(f"/proc/self/fd/{entry}", user, user)
+            finally:
+                os.close(entry)
+        os.fchown(folder, user, user)
+
+
+def _may_change_hands(info: os.stat_result, user: int) -> bool:
+    if (info.st_uid, info.st_gid) == (user, user):
+        return False
+    if stat.S_ISDIR(info.st_mode):
+        return True
+    is_own = (
+        stat.S_ISREG(info.st_mode) or stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode)
+    )
+    return is_own and info.st_nlink == 1
+
+
+def let_read(root: Path) -> None:
+    """Let everybody who can reach *root* read what is below it, and only its owner change it."""
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            path = os.path.join(folder, name)
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                continue
+            passing = 0o111 if mode & 0o100 else 0
+            wanted = (stat.S_IMODE(mode) | 0o444 | passing) & ~0o022
+            if wanted != stat.S_IMODE(mode):
+                os.chmod(path, wanted)
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading, return its descriptor. Raises OSError for anything else.
+
+    Neither follows a link nor waits for the other end of a pipe.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return fd
 
 
 def sync_dir(path: Path) -> None:
@@ -55,13 +121,17 @@ def sync_dir(path: Path) -> None:
         os.close(fd)
 
 
-def write_durably(path: Path, data: bytes | str, *, mode: int = 0o600) -> None:
-    """Replace *path* by *data* atomically; *mode* holds from the first byte on."""
+def write_durably(
+    path: Path, data: bytes | str, *, mode: int = 0o600, owner: int | None = None
+) -> None:
+    """Replace *path* by *data* atomically; *mode* and *owner* hold from the first byte on."""
     raw = data.encode() if isinstance(data, str) else data
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
+            if owner is not None:
+                os.fchown(file.fileno(), owner, owner)
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from enum import StrEnum
@@ -95,10 +95,11 @@ CREATE TABLE IF NOT EXISTS deployment (
 CREATE INDEX IF NOT EXISTS deployment_unfinished ON deployment (slug) WHERE ended IS NULL;
 CREATE INDEX IF NOT EXISTS deployment_slug ON deployment (slug, id);
 CREATE INDEX IF NOT EXISTS deployment_release ON deployment (slug, release, id);
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS user (slug TEXT PRIMARY KEY, id INTEGER NOT NULL UNIQUE) STRICT;
+PRAGMA user_version = 2;
 """
 
-VERSION = 1
+VERSION = 2
 """Of the schema. One that an older core could not read is a higher one."""
 
 MIN_FREE_BYTES = 1 << 16
@@ -182,6 +183,34 @@ class Journal:
             self._run("DELETE FROM setting WHERE slug = ? AND name = ?", service.slug, name)
         else:
             self._run("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", service.slug, name, value)
+
+    # --- OS users ---
+
+    def keep_user(self, service: Service, candidates: Iterable[int]) -> int:
+        """Return the id of *service*'s own OS user, the same for ever.
+
+        It outlives the service, as the state directory does. One that has none yet gets the
+        first of *candidates* that no other service has; they are not asked for otherwise.
+
+        Raises:
+            HostError: None is left.
+        """
+        known = "SELECT id FROM user WHERE slug = ?"
+        if (row := self._one(known, service.slug)) is not None:
+            return int(row["id"])
+        with self._transaction():
+            if (row := self._one(known, service.slug)) is not None:
+                return int(row["id"])
+            taken = {row["id"] for row in self._all("SELECT id FROM user")}
+            chosen = next((user for user in candidates if user not in taken), None)
+            if chosen is None:
+                raise HostError(
+                    f"there is no OS user id left for {service}: {len(taken)} services of this "
+                    "host have one, other programs the rest",
+                    remedy="Use a second CHITTYOPS_HOME on another machine.",
+                )
+            self._run("INSERT INTO user VALUES (?, ?)", service.slug, chosen)
+            return chosen
 
     # --- deployments ---
 

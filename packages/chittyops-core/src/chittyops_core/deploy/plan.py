@@ -64,6 +64,7 @@ class ServiceView:
         interpreter: What the host builds with unless a manifest says otherwise, such as
             `cpython-3.11.7-linux-x86_64`.
         running: Whether every instance of the serving release runs.
+        own_users: Whether the host can run each service as an OS user of its own.
     """
 
     service: Service
@@ -77,6 +78,7 @@ class ServiceView:
     hosts_taken: Mapping[str, str]
     interpreter: str
     running: bool
+    own_users: bool = False
 
 
 @frozen
@@ -105,6 +107,8 @@ class Plan:
         notes: What a person should know before saying yes.
         is_rollback: Whether an existing release is to serve again.
         is_unchanged: Whether what it leads to serves already, and all of it runs.
+        own_users: Whether the host can run each service as an OS user of its own, which
+            `config.own_user` then asks for.
     """
 
     service: Service
@@ -119,6 +123,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     is_rollback: bool = False
     is_unchanged: bool = False
+    own_users: bool = False
 
     @property
     def release(self) -> Release:
@@ -178,6 +183,7 @@ def draft(app: App, service: Service, kind: str, view: ServiceView, source: Sour
         artifact=artifact_digest(source, manifest, view.interpreter),
         config=config,
         notes=tuple(notes),
+        own_users=view.own_users,
     )
 
 

@@ -51,12 +51,14 @@ class Staged:
         release: Its id.
         address: How to reach it through the real edge, from this machine only.
         instances: What runs.
+        user: Id of the OS user that is its service's own; None where it runs as the host's.
     """
 
     service: Service
     release: str
     address: Address
     instances: tuple[InstanceState, ...]
+    user: int | None = None
 
 
 @frozen

@@ -65,7 +65,7 @@ def ensure_runtime(home: Path) -> Path:
     if current == folder:
         return python
     try:
-        files.ensure_private_dir(home)
+        files.ensure_private_dir(home, passable=True)
         files.ensure_private_dir(folder.parent)
         with FileLock(home / "runtime" / ".lock").acquire("runtime", wait=_pause):
             if not python.exists():

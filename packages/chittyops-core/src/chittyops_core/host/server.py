@@ -23,7 +23,7 @@ from chittyops_core._kit.process import is_in_use
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
 from chittyops_core.deploy.plan import Plan, ReleaseSummary, ServiceView
-from chittyops_core.deploy.targets.local import Acme, HostSettings, Layout, LocalTarget
+from chittyops_core.deploy.targets.local import Acme, HostSettings, Layout, LocalTarget, users
 from chittyops_core.deploy.targets.local.target import interpreter
 from chittyops_core.errors import (
     ChittyOpsError,
@@ -62,6 +62,7 @@ class Host:
             self._layout,
             self._secrets.get,
             lambda text: notify(Event(EventKind.STEP, text)),
+            self._journal.keep_user,
         )
         self._engine = DeployLite(
             self._target, self._journal, self._layout.locks, self._clock, notify
@@ -124,6 +125,7 @@ class Host:
             attempt.release.id,
             self._target.address(service, staged=not is_serving),
             self._target.probe(service, attempt.release.id).instances,
+            self._target.user(attempt.release),
         )
         return wire.to_wire(staged)
 
@@ -406,6 +408,7 @@ class Host:
             hosts_taken=self._target.hosts_taken(besides=service),
             interpreter=interpreter(),
             running=is_running,
+            own_users=users.are_possible(),
         )
 
     def _settle_if_free(self, service: Service) -> None:
@@ -602,7 +605,7 @@ def main(argv: list[str]) -> None:
         enter_current(home)
     logs.configure()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    files.ensure_private_dir(home)
+    files.ensure_private_dir(home, passable=True)
     if is_start:
         sys.exit(start_all(home))
     # The protocol has stdout to itself; whatever else prints goes to stderr.

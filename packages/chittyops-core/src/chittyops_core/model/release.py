@@ -97,7 +97,11 @@ class Lifecycle:
 
 @frozen
 class ReleaseConfig:
-    """All that a release runs by, apart from its artifact. Its digest is half of the release id."""
+    """All that a release runs by, apart from its artifact. Its digest is half of the release id.
+
+    Attributes:
+        own_user: Whether it runs as an OS user that no other service has.
+    """
 
     processes: Mapping[str, Process]
     variables: Mapping[str, Variable]
@@ -105,6 +109,7 @@ class ReleaseConfig:
     lifecycle: Lifecycle
     hooks: Hooks
     edge: EdgePolicy
+    own_user: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -140,9 +145,11 @@ class Release:
     @property
     def id(self) -> str:
         """Digest of artifact and configuration, `ID_DIGITS` hexadecimal digits."""
-        return wire.digest({"artifact": self.artifact, "config": wire.to_wire(self.config)})[
-            :ID_DIGITS
-        ]
+        config = wire.to_wire(self.config)
+        if not self.config.own_user:
+            # It came later: releases from before it keep their ids.
+            del config["own_user"]
+        return wire.digest({"artifact": self.artifact, "config": config})[:ID_DIGITS]
 
     @property
     def canonical_host(self) -> str:

@@ -5,11 +5,14 @@ at every start of every process. The launch file is JSON, 0600, and holds secret
 they are neither in the process manager's configuration nor on a command line:
 
     {"argv": [...], "cwd": "...", "env": {...}, "socket": path|null, "memory": bytes|null,
-     "once": bool, "after": {"pid": int, "started": ticks}|null, "keep": bool}
+     "once": bool, "after": {"pid": int, "started": ticks}|null, "keep": bool,
+     "user": id|null, "offer": path|null}
 
 `after` is a process that does this work already: it outlived the process manager that started it.
 This one takes over when that one ends. With `keep` it stays and starts the program again as soon
-as it ends, where the process manager would take a second or two.
+as it ends, where the process manager would take a second or two. `user` is whom to become, group
+and all. `offer` is where the edge finds `socket`, which such a user makes where the edge, being
+root, must not look; see `users`.
 """
 
 import json
@@ -24,12 +27,14 @@ def main() -> None:
         outlast(launch["after"]["pid"], launch["after"]["started"])
     if launch["once"]:
         os.unlink(sys.argv[1])
-    if launch["socket"]:
+    for path in filter(None, (launch["socket"], launch["offer"])):
         # A server that was killed leaves its socket's name behind, and not all clear it away.
         try:
-            os.unlink(launch["socket"])
+            os.unlink(path)
         except FileNotFoundError:
             pass
+    if launch["offer"]:
+        offer_later(launch["socket"], launch["offer"], launch["user"])
     if launch["memory"]:
         import resource
 
@@ -38,6 +43,13 @@ def main() -> None:
         limit = launch["memory"]
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     os.umask(0o077)
+    if launch["user"] is not None:
+        # What `execvpe` will import: later this interpreter's own files may be out of reach.
+        import warnings  # noqa: F401
+
+        os.setgroups([])
+        os.setgid(launch["user"])
+        os.setuid(launch["user"])
     try:
         os.chdir(launch["cwd"])
         if launch["keep"]:
@@ -48,6 +60,50 @@ def main() -> None:
         os.execvpe(launch["argv"][0], launch["argv"], launch["env"])
     except OSError as error:
         sys.exit(f"chittyops: cannot start {launch['argv'][0]!r}: {error.strerror}")
+
+
+def offer_later(socket, offer, user):
+    """Link *socket* to *offer* as soon as the program, which this process becomes, has made it."""
+    handle = os.pidfd_open(os.getpid())
+    child = os.fork()
+    if child:
+        os.close(handle)
+        os.waitpid(child, 0)
+        return
+    # Twice, so that the program gets no child that it knows nothing of.
+    if os.fork() == 0:
+        import select
+
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        while not offer_now(socket, offer, user) and not poll.poll(5):
+            pass
+    os._exit(0)
+
+
+def offer_now(socket, offer, user):
+    """Link *socket* to *offer* if it is a socket of *user*'s, and nothing else in its place."""
+    import stat
+
+    try:
+        found = os.open(socket, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        info = os.fstat(found)
+        if not stat.S_ISSOCK(info.st_mode) or info.st_uid != user:
+            return False
+        # What was looked at, whatever has its name by now. The folder's only effect is that
+        # Python takes linkat(2), which follows the link from /proc to it.
+        os.link(f"/proc/self/fd/{found}", offer, src_dir_fd=found, follow_symlinks=True)
+    except FileExistsError:
+        os.unlink(offer)  # Of the process before, which ended at this very moment.
+        return False
+    except OSError:
+        return False
+    finally:
+        os.close(found)
+    return True
 
 
 def outlast(pid, started):

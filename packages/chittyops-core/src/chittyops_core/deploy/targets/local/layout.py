@@ -1,4 +1,4 @@
-"""Where everything of a host lies, below one folder that only its owner may enter.
+"""Where everything of a host lies, below one folder that only its owner may look into.
 
 CHITTYOPS_HOME/
   journal.db                     intent and history (chittyops_core.deploy.journal)
@@ -16,6 +16,7 @@ CHITTYOPS_HOME/
   supervisor/                    supervisord's configuration and log
   locks/                         one lock file a service
   run/                           sockets, pids and launch files with secrets: gone after a reboot
+  run/HASH/s/                    where a service with an OS user of its own makes its sockets
   runtime/VERSION/               the host runtime (chittyops_core.host.runtime)
   runtime/current                link to the newest of them
 """
@@ -36,7 +37,7 @@ __all__ = ["MAX_SOCKET_PATH", "Layout"]
 MAX_SOCKET_PATH = 103
 """Bytes that fit in sockaddr_un.sun_path with its final zero on every POSIX system we know."""
 
-_LONGEST_SOCKET = len("/run/01234567/01234567-00.sock")
+_LONGEST_SOCKET = len("/run/01234567/s/01234567-00.sock")
 
 
 @frozen
@@ -70,9 +71,11 @@ class Layout:
             )
         layout = cls(home)
         try:
+            for folder in layout.passages:
+                ensure_private_dir(folder, passable=True)
             for folder in (
-                home, layout.artifacts, layout.services, layout.secrets, layout.edge,
-                layout.supervisor, layout.supervisor / "conf.d", layout.locks, layout.run,
+                layout.secrets, layout.edge, layout.supervisor, layout.supervisor / "conf.d",
+                layout.locks,
             ):  # fmt: skip
                 ensure_private_dir(folder)
         except OSError as error:
@@ -81,6 +84,11 @@ class Layout:
                 remedy="Set CHITTYOPS_HOME to a folder of yours.",
             ) from error
         return layout
+
+    @property
+    def passages(self) -> tuple[Path, ...]:
+        """Folders on the way to what a service with an OS user of its own may use."""
+        return self.home, self.artifacts, self.services, self.run
 
     @property
     def journal(self) -> Path:
@@ -167,3 +175,11 @@ class Layout:
 
     def socket(self, service: Service, release_id: str, index: int) -> Path:
         return self.sockets(service) / f"{release_id[:8]}-{index}.sock"
+
+    def bindings(self, service: Service) -> Path:
+        """Where a service with an OS user of its own makes its sockets; see `users`."""
+        return self.sockets(service) / "s"
+
+    def binding(self, socket: Path) -> Path:
+        """Return where the app binds what the edge finds at *socket*."""
+        return socket.parent / "s" / socket.name

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -29,6 +29,7 @@ from chittyops_core.deploy.targets.base import (
     Observed,
     Target,
 )
+from chittyops_core.deploy.targets.local import users
 from chittyops_core.deploy.targets.local.builder import Artifacts
 from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
@@ -48,7 +49,7 @@ from chittyops_core.model.health import Health, InstanceState, Verdict
 from chittyops_core.model.release import EdgePolicy, Release
 from chittyops_core.model.service import Service
 
-__all__ = ["LocalTarget", "SecretReader"]
+__all__ = ["LocalTarget", "SecretReader", "UserKeeper"]
 
 MARK = "CHITTYOPS_SUPERVISED"
 """In the environment of every process of a home, with the home as value: how strays are found."""
@@ -76,6 +77,12 @@ class SecretReader(Protocol):
     def __call__(self, name: str) -> str: ...
 
 
+class UserKeeper(Protocol):
+    """What gives a service the same OS user id for ever, at first one of *candidates*."""
+
+    def __call__(self, service: Service, candidates: Iterable[int]) -> int: ...
+
+
 @frozen
 class Orphan:
     """A process whose daemon was killed, and which went on.
@@ -85,28 +92,32 @@ class Orphan:
         instance: What it is, or is a child of: such as `web.0`, or the edge.
         release: Whose; None for the edge.
         started: See `_kit.process.start_ticks`.
+        user: Id of the OS user that it runs as. What it says of itself counts only if that is
+            the one that it should run as: any process can say anything.
     """
 
     process: psutil.Process
     instance: str
     release: str | None
     started: int
+    user: int
 
     @classmethod
     def of(cls, found: psutil.Process) -> Self | None:
         """Return *found* as one; None when it has ended, or started anew where nobody can tell."""
         started = process.start_ticks(found.pid)
         try:
-            environ = found.environ()
+            environ, user = found.environ(), found.uids().real
         except psutil.Error:
             return None
         if started is None:
             return None
-        return cls(found, environ.get(INSTANCE, ""), environ.get("CHITTYOPS_RELEASE"), started)
+        release = environ.get("CHITTYOPS_RELEASE")
+        return cls(found, environ.get(INSTANCE, ""), release, started, user)
 
     @property
     def is_edge(self) -> bool:
-        return self.instance == EDGE_GROUP
+        return self.instance == EDGE_GROUP and self.user == os.getuid()
 
     def to_launch(self) -> dict[str, int]:
         """Return it as the launcher knows it."""
@@ -126,6 +137,7 @@ class LocalTarget(Target):
         layout: Where everything lies.
         read_secret: Gives secrets their values.
         report: Called with a line for each step.
+        keep_user: Gives a service the OS user that is its own.
     """
 
     kind = "local"
@@ -134,6 +146,7 @@ class LocalTarget(Target):
     layout: Layout
     read_secret: SecretReader
     report: Callable[[str], None]
+    keep_user: UserKeeper
     edge: Edge = field(init=False)
     manager: ProcessManager = field(init=False)
     _artifacts: Artifacts = field(init=False)
@@ -149,7 +162,7 @@ class LocalTarget(Target):
         known = set(self._release_ids(service))
         # What a retire has not wholly taken away counts as running, so that it is retired again.
         running = self._grouped(service)
-        run_files = {path.name[:8] for path in self.layout.sockets(service).glob("????????-*")}
+        run_files = {path.name[:8] for path in self._run_files(service)}
         running |= {release for release in known if release[:8] in run_files}
         present = {
             release
@@ -176,11 +189,12 @@ class LocalTarget(Target):
 
     def in_flight(self, service: Service, release_id: str) -> int | None:
         total = 0
+        bound = self._binding(self.release(service, release_id))
         for listener in self._listeners(service, release_id):
             count = (
                 process.tcp_connections(listener.port)
                 if listener.port
-                else process.unix_connections(listener.path)
+                else process.unix_connections(bound(Path(listener.path)))
             )
             if count is None:
                 return None
@@ -192,7 +206,7 @@ class LocalTarget(Target):
         for folder, _, names in os.walk(state):
             for name in names:
                 try:
-                    with open(os.path.join(folder, name), "rb") as file:
+                    with open(files.open_regular(os.path.join(folder, name)), "rb") as file:
                         # sqlite.org/fileformat2.html 1.3.1
                         if file.read(16) == b"SQLite format 3\0":
                             return True
@@ -232,6 +246,8 @@ class LocalTarget(Target):
     # --- verbs ---
 
     def build(self, release: Release, source: BuildInput | None) -> None:
+        files.ensure_private_dir(self.layout.service(release.service), passable=True)
+        files.ensure_private_dir(self.layout.releases(release.service))
         folder = self.layout.release(release.service, release.id)
         # First the name of the artifact, so that no prune takes it away while it is made.
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -244,18 +260,21 @@ class LocalTarget(Target):
                 f"the artifact of release {release.id} is gone, so it cannot serve again",
                 remedy="Deploy its source anew.",
             )
+        # Before anything that runs is touched.
+        self._make_room(release)
+        if (user := self.user(release)) is not None:
+            users.require_reach(self.layout, release, user)
 
     def stage(self, service: Service, release_id: str) -> None:
         release = self.release(service, release_id)
         self.start_host()
-        state = files.ensure_private_dir(self.layout.state(service))
         files.ensure_private_dir(self.layout.logs(service))
-        files.ensure_private_dir(self.layout.sockets(service))
+        self._make_room(release)
         states = self.manager.states(self._group(service, release_id), self._programs(release))
         if not any(state.pid for state in states.values()):
             self._choose_listeners(release)
         self._open_upstreams(release)
-        self._write_launch_files(release, state)
+        self._write_launch_files(release)
         if self._pointed(service, staged=False) != release_id:
             files.replace_symlink(
                 self.layout.pointer(service, staged=True), f"releases/{release_id}/upstreams"
@@ -354,10 +373,9 @@ class LocalTarget(Target):
         self, service: Service, release_id: str, argv: Sequence[str]
     ) -> tuple[list[str], Mapping[str, str]]:
         release = self.release(service, release_id)
-        state = files.ensure_private_dir(self.layout.state(service))
-        folder = files.ensure_private_dir(self.layout.sockets(service))
-        launch = folder / f"exec-{secrets.token_hex(4)}.json"
-        environment = self._environment(release, state)
+        self._make_room(release)
+        launch = self.layout.sockets(service) / f"exec-{secrets.token_hex(4)}.json"
+        environment = self._environment(release)
         self._write_launch(launch, release, list(argv), environment, once=True)
         return self._launch_argv(launch), {"PATH": environment["PATH"]}
 
@@ -494,13 +512,13 @@ class LocalTarget(Target):
             if release_id is None:
                 continue
             release = self.release(service, release_id)
-            mine = [orphan for orphan in orphans if orphan.release == release_id]
-            files.ensure_private_dir(self.layout.sockets(service))
+            expected = (os.getuid(), self.user(release))
+            mine = [o for o in orphans if o.release == release_id and o.user in expected]
+            self._make_room(release)
             if not mine:
                 self._choose_listeners(release)
             self._open_upstreams(release)
-            state = files.ensure_private_dir(self.layout.state(service))
-            self._write_launch_files(release, state, orphans=mine)
+            self._write_launch_files(release, orphans=mine)
             serving.append(release)
         # Only now: a daemon may start at once whatever it finds written down.
         self.manager.start_daemon(
@@ -527,6 +545,8 @@ class LocalTarget(Target):
                 "once": False,
                 "after": orphan and orphan.to_launch(),
                 "keep": True,
+                "user": None,
+                "offer": None,
             }
         )
         files.write_durably(launch, text)
@@ -553,6 +573,37 @@ class LocalTarget(Target):
         count = process.end_processes(strays, grace_s=10)
         if count:
             self.report(f"{count} stray processes ended")
+
+    # --- OS users ---
+
+    def user(self, release: Release) -> int | None:
+        """Return the id of the OS user that *release* runs as; None for the host's own.
+
+        Raises:
+            HostError: It wants one of its own, and this host can give it none.
+        """
+        if not release.config.own_user:
+            return None
+        if not users.are_possible():
+            raise HostError(
+                f"release {release.id} of {release.service} wants an OS user of its own, which "
+                "only root on Linux can give it",
+                remedy="Run the host as root, or deploy anew, which plans for this user.",
+            )
+        return self.keep_user(release.service, users.candidates(self.layout.home, release.service))
+
+    def _make_room(self, release: Release) -> None:
+        """Make the folders that *release* runs with; its user's own where it has one."""
+        files.ensure_private_dir(self.layout.state(release.service))
+        files.ensure_private_dir(self.layout.sockets(release.service), passable=True)
+        if (user := self.user(release)) is not None:
+            users.make_room(self.layout, release, user)
+
+    def _binding(self, release: Release) -> Callable[[Path], str]:
+        """Return what tells where *release* makes the socket that the edge finds at a path."""
+        if release.config.own_user:
+            return lambda path: str(self.layout.binding(path))
+        return str
 
     # --- pieces ---
 
@@ -676,27 +727,28 @@ class LocalTarget(Target):
         _lead(upstreams, [nowhere] * len(self._listeners(release.service, release.id)))
         self.edge.switched()
 
-    def _write_launch_files(
-        self, release: Release, state: Path, *, orphans: Sequence[Orphan] = ()
-    ) -> None:
+    def _write_launch_files(self, release: Release, *, orphans: Sequence[Orphan] = ()) -> None:
         folder = self.layout.sockets(release.service)
         listeners = self._listeners(release.service, release.id)
+        bound = self._binding(release)
         for name, process_ in release.config.processes.items():
             for index in range(process_.instances):
-                environment = self._environment(release, state)
+                environment = self._environment(release)
                 environment[MARK] = str(self.layout.home)
                 environment[INSTANCE] = f"{name}.{index}"
-                path = None
+                found_at = None
                 if name == "web":
                     listener = listeners[index]
-                    path = listener.path or None
-                    environment["SOCKET" if path else "PORT"] = path or str(listener.port)
+                    found_at = listener.path or None
+                    environment["SOCKET" if found_at else "PORT"] = (
+                        bound(Path(found_at)) if found_at else str(listener.port)
+                    )
                 self._write_launch(
                     folder / f"{release.id[:8]}-{name}-{index}.json",
                     release,
                     ["/bin/sh", "-c", process_.command],
                     environment,
-                    socket_path=path,
+                    found_at=found_at,
                     memory=process_.memory,
                     after=next((o for o in orphans if o.instance == f"{name}.{index}"), None),
                 )
@@ -708,7 +760,7 @@ class LocalTarget(Target):
         argv: list[str],
         environment: dict[str, str],
         *,
-        socket_path: str | None = None,
+        found_at: str | None = None,
         memory: int | None = None,
         once: bool = False,
         after: Orphan | None = None,
@@ -717,17 +769,20 @@ class LocalTarget(Target):
             "argv": argv,
             "cwd": str(self.layout.artifact(release.artifact) / "app"),
             "env": environment,
-            "socket": socket_path,
+            "socket": found_at and self._binding(release)(Path(found_at)),
             "memory": memory,
             "once": once,
             "after": after and after.to_launch(),
             "keep": False,
+            "user": self.user(release),
+            "offer": found_at if release.config.own_user else None,
         }
         files.write_durably(path, json.dumps(launch))
 
-    def _environment(self, release: Release, state: Path) -> dict[str, str]:
+    def _environment(self, release: Release) -> dict[str, str]:
         artifact = self.layout.artifact(release.artifact)
         service = release.service
+        state = self.layout.state(service)
         path = os.pathsep.join([str(artifact / "venv" / "bin"), *_SYSTEM_PATH])
         environment = {
             "PATH": path,
@@ -754,14 +809,19 @@ class LocalTarget(Target):
         return environment
 
     def _write_secret_file(self, release: Release, name: str, value: str) -> Path:
-        folder = files.ensure_private_dir(self.layout.sockets(release.service))
-        path = folder / f"{release.id[:8]}-secret-{name}"
-        files.write_durably(path, value)
+        path = self.layout.sockets(release.service) / f"{release.id[:8]}-secret-{name}"
+        files.write_durably(path, value, owner=self.user(release))
         return path
 
+    def _run_files(self, service: Service) -> Iterator[Path]:
+        """Find the sockets, launch files and secret files of all its releases."""
+        for folder in (self.layout.sockets(service), self.layout.bindings(service)):
+            yield from folder.glob("????????-*")
+
     def _remove_run_files(self, service: Service, release_id: str) -> None:
-        for path in self.layout.sockets(service).glob(f"{release_id[:8]}-*"):
-            path.unlink(missing_ok=True)
+        for path in self._run_files(service):
+            if path.name.startswith(release_id[:8]):
+                path.unlink(missing_ok=True)
 
     def _look(
         self, release: Release, name: str, index: int, state: ProcessState | None
