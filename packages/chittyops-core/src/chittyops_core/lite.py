@@ -182,7 +182,8 @@ class OpsLite(ABC):
     ) -> Deployment:
         """Let an earlier release of *app* serve again, without a build.
 
-        Its gate's receipt is used again. A secret has the value that it has now.
+        Its gate's receipt is used again. A secret has the value that it was deployed with, or
+        the one of today where that was forgotten.
 
         Args:
             app: The app's name.

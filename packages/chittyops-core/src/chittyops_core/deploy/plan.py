@@ -196,6 +196,8 @@ def draft_rollback(view: ServiceView, to: Release) -> Plan:
         notes.append(
             f"`{to.config.lifecycle.release_command}` is not undone: the data stays as it is"
         )
+    for name in sorted({s.name for s in to.config.secrets if _has_changed(s, view)}):
+        notes.append(f"{name} has another value today; the release gets back the one it had")
     return Plan(
         service=view.service,
         kind=view.kind or "",
@@ -301,6 +303,10 @@ def _secret(variable: str, declared: EnvVar, view: ServiceView) -> SecretRef:
             secret=own,
         )
     return SecretRef(name, fingerprint, declared.file, declared.generate)
+
+
+def _has_changed(secret: SecretRef, view: ServiceView) -> bool:
+    return secret.fingerprint != view.fingerprints.get(secret.name)
 
 
 # --- what would change ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,13 +29,14 @@ from chittyops_core.errors import (
     DeployInterruptedError,
     HostError,
     NotFoundError,
+    PlanStaleError,
     ProtocolError,
 )
 from chittyops_core.host import protocol
 from chittyops_core.model.health import Verdict
-from chittyops_core.model.release import GateReceipt
+from chittyops_core.model.release import GateReceipt, Release, SecretRef
 from chittyops_core.model.service import Service
-from chittyops_core.secrets import SecretStore
+from chittyops_core.secrets import Reference, SecretStore
 
 __all__ = ["Host", "Server", "main"]
 
@@ -53,7 +54,7 @@ class Host:
         self._layout = Layout.create(home)
         self._clock = SystemClock()
         self._journal = Journal(self._layout.journal, self._clock)
-        self._secrets = SecretStore(self._layout.secrets)
+        self._secrets = SecretStore(self._layout.secrets, self._secrets_in_use)
         self._target = LocalTarget(
             self._layout,
             self._secrets.get,
@@ -108,6 +109,8 @@ class Host:
         attempt = self._stack.enter_context(self._engine.attempt(agreed, wait=wait))
         self._attempt = attempt
         attempt.build()
+        if not agreed.is_rollback:
+            self._require_values(attempt.release)
         return attempt.release.id
 
     def step_stage(self) -> Any:
@@ -144,6 +147,7 @@ class Host:
             findings=receipt.findings if receipt else (),
         )
         self.drop_attempt(None)
+        self._secrets.prune()
         return wire.to_wire(done)
 
     def step_undo(self, *, why: str) -> None:
@@ -194,6 +198,7 @@ class Host:
         if self._journal.kind_of(which) is None:
             raise self._unknown(which)
         self._engine.remove(which)
+        self._secrets.prune()
 
     def step_erase(self) -> None:
         """Take everything off the host but the journal and the state directories."""
@@ -277,17 +282,29 @@ class Host:
         """Make the secrets that may be generated, and fill in what is now known of them."""
         if plan.is_rollback:
             return plan.config
-        for variable in plan.config.variables.values():
-            secret = variable.secret
-            if secret is not None and secret.fingerprint is None and secret.generate:
-                self._secrets.generate(secret.name, secret.generate)
-        pending = {
-            v.secret.name
-            for v in plan.config.variables.values()
-            if v.secret is not None and v.secret.fingerprint is None
-        }
+        pending = set()
+        for secret in plan.config.secrets:
+            if secret.fingerprint is None:
+                pending.add(secret.name)
+                if secret.generate:
+                    self._secrets.generate(secret.name, secret.generate)
         known = self._secrets.fingerprints() if pending else {}
         return plan.config.with_fingerprints({n: known[n] for n in pending})
+
+    def _secrets_in_use(self) -> set[Reference]:
+        return _references(self._target.secrets_in_use())
+
+    def _require_values(self, release: Release) -> None:
+        """Refuse a release whose secrets changed since its plan was made.
+
+        Only now that it is recorded: from here on its values stay.
+        """
+        gone = self._secrets.lacking(_references(release.config.secrets))
+        if gone:
+            raise PlanStaleError(
+                f"the plan is stale: {', '.join(gone)} changed since it was made",
+                remedy="Plan again.",
+            )
 
     def _view(self, service: Service) -> ServiceView:
         self._settle_if_free(service)
@@ -378,6 +395,10 @@ class Host:
             runtime=sys.prefix,
             acme=(ports.acme.directory or "Let's Encrypt") if ports.acme else None,
         )
+
+
+def _references(secrets: Iterable[SecretRef]) -> set[Reference]:
+    return {Reference(s.name, s.fingerprint) for s in secrets if s.fingerprint is not None}
 
 
 def _service(data: Any) -> Service:

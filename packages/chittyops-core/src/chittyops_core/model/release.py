@@ -107,11 +107,21 @@ class ReleaseConfig:
     edge: EdgePolicy
 
     @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """The secrets that its variables refer to."""
+        return tuple(v.secret for v in self.variables.values() if v.secret is not None)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every secret is known, so that the release has an id."""
-        return all(v.secret is None or v.secret.fingerprint for v in self.variables.values())
+        return all(secret.fingerprint for secret in self.secrets)
 
-    def with_fingerprints(self, fingerprints: Mapping[str, str]) -> ReleaseConfig:
+    @property
+    def without_fingerprints(self) -> ReleaseConfig:
+        """The same configuration, whatever the values of its secrets are."""
+        return self.with_fingerprints({secret.name: None for secret in self.secrets})
+
+    def with_fingerprints(self, fingerprints: Mapping[str, str | None]) -> ReleaseConfig:
         """Return the same configuration with what is now known of its secrets."""
 
         def fill(variable: Variable) -> Variable:

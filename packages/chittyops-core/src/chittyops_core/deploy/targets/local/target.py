@@ -38,7 +38,7 @@ from chittyops_core.deploy.targets.local.routes import SLOTS, Route
 from chittyops_core.deploy.targets.local.supervisor import Supervisor
 from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
 from chittyops_core.model.health import Health, InstanceState, Verdict
-from chittyops_core.model.release import EdgePolicy, Release
+from chittyops_core.model.release import EdgePolicy, Release, SecretRef
 from chittyops_core.model.service import Service
 
 __all__ = ["LocalTarget", "SecretReader"]
@@ -55,9 +55,9 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 class SecretReader(Protocol):
-    """What gives a secret's value by its name. Raises SecretError."""
+    """What gives the value of a secret that a release was made with. Raises SecretError."""
 
-    def __call__(self, name: str) -> str: ...
+    def __call__(self, name: str, fingerprint: str | None) -> str: ...
 
 
 @frozen
@@ -345,6 +345,12 @@ class LocalTarget(Target):
         programs = self._programs(self.release(service, release_id))
         group = self._group(service, release_id)
         return self.manager.logs(group, programs, lines=lines, follow=follow)
+
+    def secrets_in_use(self) -> Iterator[SecretRef]:
+        """Yield the secrets of every release that is kept."""
+        for service in self.services():
+            for release in self._releases(service):
+                yield from release.config.secrets
 
     # --- the host's own processes ---
 
@@ -643,7 +649,7 @@ class LocalTarget(Target):
             if variable.secret is None:
                 environment[name] = variable.value or ""
                 continue
-            value = self.read_secret(variable.secret.name)
+            value = self.read_secret(variable.secret.name, variable.secret.fingerprint)
             if variable.secret.as_file:
                 environment[name] = str(self._write_secret_file(release, name, value))
             else:
