@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from chittyops_core._kit import wire
 from chittyops_core.deploy.app import App
 from chittyops_core.deploy.source import Source
-from chittyops_core.errors import KindMismatchError, ManifestError, SecretError
+from chittyops_core.errors import KindMismatchError, ManifestError, NotFoundError, SecretError
 from chittyops_core.model.manifest import Builder, EnvVar, Manifest, StrategyChoice
 from chittyops_core.model.release import (
     EdgePolicy,
@@ -27,7 +27,16 @@ from chittyops_core.model.release import (
 )
 from chittyops_core.model.service import Service
 
-__all__ = ["Change", "Plan", "ReleaseSummary", "ServiceView", "complete", "draft", "draft_rollback"]
+__all__ = [
+    "Change",
+    "Plan",
+    "ReleaseSummary",
+    "ServiceView",
+    "complete",
+    "draft",
+    "draft_renewal",
+    "draft_rollback",
+]
 
 
 @frozen
@@ -209,6 +218,30 @@ def draft_rollback(view: ServiceView, to: Release) -> Plan:
         config=to.config,
         notes=tuple(notes),
         is_rollback=True,
+    )
+
+
+def draft_renewal(view: ServiceView, name: str) -> Plan:
+    """Return the plan that changes nothing but the secret *name*, to the value of today.
+
+    Raises:
+        NotFoundError: Nothing serves.
+        SecretError: There is no such secret.
+    """
+    serving = view.serving
+    if serving is None or view.kind is None:
+        raise NotFoundError(f"{view.service} serves nothing")
+    if name not in view.fingerprints:
+        raise SecretError(f"there is no secret named {name!r} on this host", secret=name)
+    return Plan(
+        service=view.service,
+        kind=view.kind,
+        base=serving.id,
+        source=None,
+        builder=Builder.NONE,
+        python=None,
+        artifact=serving.artifact,
+        config=serving.config.with_fingerprints({name: view.fingerprints[name]}),
     )
 
 

@@ -20,7 +20,7 @@ from chittyops_core.deploy.targets.base import Address
 from chittyops_core.errors import ChittyOpsError, HostDiedError
 from chittyops_core.host import protocol
 from chittyops_core.host.home import default_home
-from chittyops_core.host.protocol import Deployment, Staged, StatusReport
+from chittyops_core.host.protocol import Deployment, Rotation, Staged, StatusReport
 from chittyops_core.host.runtime import ensure_runtime, erase_runtimes
 from chittyops_core.model.release import GateReceipt, Release
 from chittyops_core.model.service import Service
@@ -96,6 +96,10 @@ class HostClient:
         answer = self.call("release", service=wire.to_wire(service), release=release)
         return wire.from_wire(Release, answer)
 
+    def receipt(self, service: Service, release: str) -> GateReceipt | None:
+        answer = self.call("receipt", service=wire.to_wire(service), release=release)
+        return wire.from_wire(GateReceipt, answer) if answer else None
+
     def build(self, plan: Plan, *, wait: bool) -> str:
         return str(self.call("build", plan=wire.to_wire(plan), wait=wait))
 
@@ -157,6 +161,36 @@ class HostClient:
 
     def set_secret(self, name: str, value: str) -> None:
         self.call("secret_set", name=name, value=value)
+
+    def compare_secrets(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return name -> `new`, `changed` or `same`: what setting each would be."""
+        return dict(self.call("secrets_compare", values=dict(values)))
+
+    def set_secrets(self, values: Mapping[str, str], *, agreed: Mapping[str, str]) -> None:
+        """Keep all *values* or none, provided that `compare_secrets` still says *agreed*."""
+        self.call("secrets_set", values=dict(values), agreed=dict(agreed))
+
+    def rotation(self, name: str, app: str | None) -> Rotation:
+        """Return who uses the secret *name*, and whether a rotation of it was cut off."""
+        return wire.from_wire(Rotation, self.call("rotation", name=name, app=app))
+
+    def rotations(self) -> list[str]:
+        """Return the secrets whose rotation was begun and not ended."""
+        return list(self.call("rotations"))
+
+    def begin_rotation(
+        self, name: str, *, app: str | None, value: str | None = None, generate: str | None = None
+    ) -> Rotation:
+        """Keep a new value of *name*, or carry on with that of a rotation that was cut off.
+
+        The right to rotate is held until this conversation ends.
+        """
+        answer = self.call("rotation_begin", name=name, app=app, value=value, generate=generate)
+        return wire.from_wire(Rotation, answer)
+
+    def end_rotation(self, name: str, *, forget: bool) -> None:
+        """Say that nothing more is to be brought to the new value."""
+        self.call("rotation_end", name=name, forget=forget)
 
     def unset_secret(self, name: str) -> None:
         self.call("secret_unset", name=name)

@@ -26,7 +26,16 @@ from chittyops_core.model.finding import Finding
 from chittyops_core.model.health import InstanceState
 from chittyops_core.model.service import Service
 
-__all__ = ["VERSION", "Deployment", "HostReport", "ServiceReport", "Staged", "StatusReport"]
+__all__ = [
+    "VERSION",
+    "Deployment",
+    "HostReport",
+    "Rotation",
+    "SecretUser",
+    "ServiceReport",
+    "Staged",
+    "StatusReport",
+]
 
 VERSION = 1
 
@@ -133,6 +142,55 @@ class StatusReport:
 
     host: HostReport
     services: tuple[ServiceReport, ...]
+
+
+@frozen
+class SecretUser:
+    """A service whose serving release uses a secret.
+
+    Attributes:
+        service: Which.
+        kind: Which lite operates it.
+        release: What serves.
+        variables: Those of its variables that hold the secret.
+        generate: How its manifest lets the value be made; None when it does not.
+        is_current: Whether it was deployed with today's value.
+    """
+
+    service: Service
+    kind: str
+    release: str
+    variables: tuple[str, ...]
+    generate: str | None
+    is_current: bool
+
+
+@frozen
+class Rotation:
+    """A secret and those who use it.
+
+    Attributes:
+        name: The secret's.
+        app: The one app that is meant; None for all.
+        is_begun: Whether a new value is kept, to which services have still to be brought.
+        users: Every service that uses it, sorted.
+    """
+
+    name: str
+    app: str | None
+    is_begun: bool
+    users: tuple[SecretUser, ...]
+
+    @property
+    def meant(self) -> tuple[SecretUser, ...]:
+        """Those of the app that is meant."""
+        return tuple(u for u in self.users if self.app in (None, u.service.app))
+
+    @property
+    def generate(self) -> str | None:
+        """How the value is made, where all who say so agree; else None."""
+        ways = {user.generate for user in self.users if user.generate}
+        return ways.pop() if len(ways) == 1 else None
 
 
 Message = dict[str, Any]

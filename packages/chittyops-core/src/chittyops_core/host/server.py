@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from attrs import evolve
 
 from chittyops_core._kit import files, logs, wire
 from chittyops_core._kit.clock import SystemClock
+from chittyops_core._kit.locks import FileLock, LockHeldError
 from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
 from chittyops_core.deploy.journal import Journal
@@ -31,12 +32,13 @@ from chittyops_core.errors import (
     NotFoundError,
     PlanStaleError,
     ProtocolError,
+    RefusedError,
 )
 from chittyops_core.host import protocol
 from chittyops_core.model.health import Verdict
-from chittyops_core.model.release import GateReceipt, Release, SecretRef
+from chittyops_core.model.release import GateReceipt, Release, SecretRef, Variable
 from chittyops_core.model.service import Service
-from chittyops_core.secrets import Reference, SecretStore
+from chittyops_core.secrets import Reference, SecretStore, make_value
 
 __all__ = ["Host", "Server", "main"]
 
@@ -65,10 +67,12 @@ class Host:
         )
         self._attempt: Attempt | None = None
         self._stack = ExitStack()
+        self._rotating = ExitStack()
 
     def close(self) -> None:
         """Settle an attempt that nobody carries on, and close the journal."""
         self.drop_attempt(None)
+        self._rotating.close()
         self._journal.close()
 
     @property
@@ -102,6 +106,9 @@ class Host:
         if len(found) > 1:
             raise NotFoundError(f"{release} could be {', '.join(found)}", remedy="Give more of it.")
         return wire.to_wire(self._target.release(which, found[0] if found else release))
+
+    def step_receipt(self, *, service: Any, release: str) -> Any:
+        return wire.to_wire(self._journal.receipt(_service(service), release))
 
     def step_build(self, *, plan: Any, wait: bool) -> Any:
         agreed = wire.from_wire(Plan, plan)
@@ -225,6 +232,46 @@ class Host:
     def step_secret_set(self, *, name: str, value: str) -> None:
         self._secrets.set(name, value)
 
+    def step_secrets_compare(self, *, values: Mapping[str, str]) -> Any:
+        return self._secrets.compare(values)
+
+    def step_secrets_set(self, *, values: Mapping[str, str], agreed: Mapping[str, str]) -> None:
+        """Keep all values or none, if setting them is still what was *agreed* to."""
+        self._secrets.set_all(values, agreed)
+
+    def step_rotation(self, *, name: str, app: str | None) -> Any:
+        self._secrets.get(name)  # Raises when there is none.
+        begun = self._secrets.rotations()
+        is_begun = name in begun
+        meant = begun[name] if is_begun else app
+        users = tuple(self._secret_users(name))
+        return wire.to_wire(protocol.Rotation(name, meant, is_begun, users))
+
+    def step_rotations(self) -> Any:
+        return list(self._secrets.rotations())
+
+    def step_rotation_begin(
+        self, *, name: str, app: str | None, value: str | None, generate: str | None
+    ) -> Any:
+        """Keep a new value, marked; or go on with the one of a rotation that was cut off.
+
+        Raises:
+            RefusedError: Another process rotates.
+        """
+        self._hold_rotation()
+        is_begun = name in self._secrets.rotations()
+        if value is None and not is_begun:
+            if generate is None:
+                raise RefusedError(f"there is no rotation of {name} to carry on")
+            value = make_value(generate)
+        if value is not None and not (is_begun and value == self._secrets.get(name)):
+            self._secrets.begin_rotation(name, value, app)
+        return self.step_rotation(name=name, app=app)
+
+    def step_rotation_end(self, *, name: str, forget: bool) -> None:
+        self._secrets.end_rotation(name, forget=forget)
+        self._rotating.close()
+
     def step_secret_unset(self, *, name: str) -> None:
         self._secrets.unset(name)
 
@@ -290,6 +337,36 @@ class Host:
                     self._secrets.generate(secret.name, secret.generate)
         known = self._secrets.fingerprints() if pending else {}
         return plan.config.with_fingerprints({n: known[n] for n in pending})
+
+    def _hold_rotation(self) -> None:
+        """Let nobody else rotate until this one ends; a crash gives the lock back."""
+        lock = FileLock(self._layout.locks / "rotation.lock")
+        try:
+            self._rotating.enter_context(lock.acquire("rotation", wait=None))
+        except LockHeldError as error:
+            raise RefusedError(
+                f"another rotation is under way (pid {error.holder.get('pid')})",
+                remedy="Wait for it to end.",
+            ) from None
+
+    def _secret_users(self, name: str) -> Iterator[protocol.SecretUser]:
+        today = self._secrets.fingerprints().get(name)
+        for service in self._journal.services():
+            self._settle_if_free(service)
+            serving = self._target.observe(service).serving
+            if serving is None:
+                continue
+            variables = self._target.release(service, serving).config.variables
+            uses = {v: s for v, s in _named_secrets(variables) if s.name == name}
+            if uses:
+                yield protocol.SecretUser(
+                    service=service,
+                    kind=self._journal.kind_of(service) or "",
+                    release=serving,
+                    variables=tuple(uses),
+                    generate=next((s.generate for s in uses.values() if s.generate), None),
+                    is_current=all(s.fingerprint == today for s in uses.values()),
+                )
 
     def _secrets_in_use(self) -> set[Reference]:
         return _references(self._target.secrets_in_use())
@@ -395,6 +472,10 @@ class Host:
             runtime=sys.prefix,
             acme=(ports.acme.directory or "Let's Encrypt") if ports.acme else None,
         )
+
+
+def _named_secrets(variables: Mapping[str, Variable]) -> list[tuple[str, SecretRef]]:
+    return [(name, v.secret) for name, v in variables.items() if v.secret is not None]
 
 
 def _references(secrets: Iterable[SecretRef]) -> set[Reference]:

@@ -169,8 +169,19 @@ class GateReceipt:
         release: Id of the release it is for, and for no other.
         findings: All that the gate's checks found; none is blocking. A check that passed has
             an INFO finding, so the receipt says what ran.
+        preflight: How many of them, the first ones, were found before the build; None when the
+            caller did not say.
+        carried_from: The release whose receipt those were taken from, because this one differs
+            from it in nothing but the values of secrets; None when they were found for this one.
     """
 
     kind: str
     release: str
     findings: tuple[Finding, ...] = ()
+    preflight: int | None = None
+    carried_from: str | None = None
+
+    @property
+    def of_code(self) -> tuple[Finding, ...] | None:
+        """What was found before the build, of code and configuration; None if that is unknown."""
+        return None if self.preflight is None else self.findings[: self.preflight]

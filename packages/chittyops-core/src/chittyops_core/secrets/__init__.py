@@ -4,6 +4,6 @@ This protects copies and backups of the store, not a host against its own root: 
 beside the values, readable by the owner only.
 """
 
-from chittyops_core.secrets.store import Reference, SecretStore
+from chittyops_core.secrets.store import Reference, SecretStore, make_value
 
-__all__ = ["Reference", "SecretStore"]
+__all__ = ["Reference", "SecretStore", "make_value"]
