@@ -117,7 +117,9 @@ class OpsLite(ABC):
 
     @final
     def plan(self, app: AppOrFolder, *, environment: str = DEFAULT_ENVIRONMENT) -> Plan:
-        """Return what a deploy of *app* would change. Changes nothing itself.
+        """Return what a deploy of *app* would change. Changes nothing that runs.
+
+        Secrets that a command gives are asked for, and kept; what serves keeps its own.
 
         Raises:
             ManifestError: The manifest or the folder is wrong.
@@ -324,6 +326,8 @@ class OpsLite(ABC):
             )
         service = self.service(app.name, app.environment)
         source = read_source(app.folder, app.manifest.build.exclude)
+        if names := plans.secret_names(app.manifest, service.client):
+            host.refresh_secrets(names)
         view = host.observe(service)
         draft = plans.draft(app, service, self.kind, view, source)
         return plans.complete(self._configure(draft), view)

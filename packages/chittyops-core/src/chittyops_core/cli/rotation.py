@@ -11,11 +11,16 @@ from attrs import frozen
 from chittyops_core.cli import render
 from chittyops_core.cli.lites import lite_of
 from chittyops_core.deploy.engine import Event, EventKind
-from chittyops_core.errors import ChittyOpsError, DeployInterruptedError, PlanStaleError
+from chittyops_core.errors import (
+    ChittyOpsError,
+    DeployInterruptedError,
+    PlanStaleError,
+    RefusedError,
+)
 from chittyops_core.host import HostClient
 from chittyops_core.host.protocol import Rotation, SecretUser
 
-__all__ = ["Rotated", "Step", "carry_out", "plan_json", "show", "show_plan", "to_json"]
+__all__ = ["Rotated", "Step", "carry_on", "carry_out", "plan_json", "show", "show_plan", "to_json"]
 
 TRIES = 3
 """Of a service that somebody else deploys at the same time; that deploy has the new value too."""
@@ -80,6 +85,19 @@ def carry_out(
     is_forgotten = forget and rotated.is_whole
     host.end_rotation(rotation.name, forget=is_forgotten)
     return Rotated(rotation, steps, is_forgotten)
+
+
+def carry_on(host: HostClient, notify: Callable[[Event], None]) -> list[Rotated]:
+    """Bring every rotation that was cut off to its end, unless one is under way."""
+    done = []
+    for name in host.rotations():
+        try:
+            begun = host.begin_rotation(name, app=None)
+        except RefusedError as error:
+            notify(Event(EventKind.NOTE, error.message))
+            continue
+        done.append(carry_out(host, begun, notify))
+    return done
 
 
 def _renew(host: HostClient, name: str, user: SecretUser, notify: Callable[[Event], None]) -> Step:

@@ -36,6 +36,7 @@ __all__ = [
     "draft",
     "draft_renewal",
     "draft_rollback",
+    "secret_names",
 ]
 
 
@@ -188,6 +189,12 @@ def draft(app: App, service: Service, kind: str, view: ServiceView, source: Sour
         config=config,
         notes=tuple(notes),
     )
+
+
+def secret_names(manifest: Manifest, client: str | None) -> set[str]:
+    """Return every secret that *manifest* may mean: by its name, and the client's own."""
+    names = {declared.secret for declared in manifest.env.values() if declared.secret}
+    return names | ({f"{name}/{client}" for name in names} if client else set())
 
 
 def artifact_digest(source: Source, manifest: Manifest, interpreter: str) -> str:

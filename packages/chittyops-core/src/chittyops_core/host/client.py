@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -169,6 +169,22 @@ class HostClient:
     def set_secrets(self, values: Mapping[str, str], *, agreed: Mapping[str, str]) -> None:
         """Keep all *values* or none, provided that `compare_secrets` still says *agreed*."""
         self.call("secrets_set", values=dict(values), agreed=dict(agreed))
+
+    def refresh_secrets(self, names: Collection[str]) -> None:
+        """Let the commands that are bound to some of *names* give their values of today."""
+        self.call("secrets_refresh", names=sorted(names))
+
+    def providers(self) -> dict[str, dict[str, Any]]:
+        """Return name -> `argv`, `timeout_s` and `env` of the command that gives its value."""
+        return dict(self.call("providers"))
+
+    def bind_provider(
+        self, name: str, argv: Collection[str], *, timeout_s: float, env: Mapping[str, str]
+    ) -> None:
+        self.call("provider_bind", name=name, argv=list(argv), timeout_s=timeout_s, env=dict(env))
+
+    def unbind_provider(self, name: str) -> None:
+        self.call("provider_unbind", name=name)
 
     def rotation(self, name: str, app: str | None) -> Rotation:
         """Return who uses the secret *name*, and whether a rotation of it was cut off."""

@@ -174,12 +174,14 @@ class Rotation:
         app: The one app that is meant; None for all.
         is_begun: Whether a new value is kept, to which services have still to be brought.
         users: Every service that uses it, sorted.
+        is_provided: Whether a command gives the value.
     """
 
     name: str
     app: str | None
     is_begun: bool
     users: tuple[SecretUser, ...]
+    is_provided: bool = False
 
     @property
     def meant(self) -> tuple[SecretUser, ...]:
@@ -188,7 +190,9 @@ class Rotation:
 
     @property
     def generate(self) -> str | None:
-        """How the value is made, where all who say so agree; else None."""
+        """How the value is made, where all who say so agree and no command gives it; else None."""
+        if self.is_provided:
+            return None
         ways = {user.generate for user in self.users if user.generate}
         return ways.pop() if len(ways) == 1 else None
 

@@ -38,7 +38,7 @@ from chittyops_core.host import protocol
 from chittyops_core.model.health import Verdict
 from chittyops_core.model.release import GateReceipt, Release, SecretRef, Variable
 from chittyops_core.model.service import Service
-from chittyops_core.secrets import Reference, SecretStore, make_value
+from chittyops_core.secrets import Command, Providers, Reference, SecretStore, make_value
 
 __all__ = ["Host", "Server", "main"]
 
@@ -57,6 +57,7 @@ class Host:
         self._clock = SystemClock()
         self._journal = Journal(self._layout.journal, self._clock)
         self._secrets = SecretStore(self._layout.secrets, self._secrets_in_use)
+        self._providers = Providers(self._layout.secrets, self._secrets)
         self._target = LocalTarget(
             self._layout,
             self._secrets.get,
@@ -230,6 +231,7 @@ class Host:
         return self._secrets.names()
 
     def step_secret_set(self, *, name: str, value: str) -> None:
+        self._providers.require_free([name])
         self._secrets.set(name, value)
 
     def step_secrets_compare(self, *, values: Mapping[str, str]) -> Any:
@@ -237,6 +239,7 @@ class Host:
 
     def step_secrets_set(self, *, values: Mapping[str, str], agreed: Mapping[str, str]) -> None:
         """Keep all values or none, if setting them is still what was *agreed* to."""
+        self._providers.require_free(values)
         self._secrets.set_all(values, agreed)
 
     def step_rotation(self, *, name: str, app: str | None) -> Any:
@@ -245,7 +248,8 @@ class Host:
         is_begun = name in begun
         meant = begun[name] if is_begun else app
         users = tuple(self._secret_users(name))
-        return wire.to_wire(protocol.Rotation(name, meant, is_begun, users))
+        is_provided = name in self._providers.commands()
+        return wire.to_wire(protocol.Rotation(name, meant, is_begun, users, is_provided))
 
     def step_rotations(self) -> Any:
         return list(self._secrets.rotations())
@@ -259,7 +263,11 @@ class Host:
             RefusedError: Another process rotates.
         """
         self._hold_rotation()
+        if value is not None or generate is not None:
+            self._providers.require_free([name])
         is_begun = name in self._secrets.rotations()
+        if value is None and generate is None:
+            value = self._providers.ask(name)
         if value is None and not is_begun:
             if generate is None:
                 raise RefusedError(f"there is no rotation of {name} to carry on")
@@ -273,7 +281,23 @@ class Host:
         self._rotating.close()
 
     def step_secret_unset(self, *, name: str) -> None:
+        self._providers.require_free([name])
         self._secrets.unset(name)
+
+    def step_secrets_refresh(self, *, names: list[str]) -> None:
+        """Ask the commands that are bound to some of *names* for their values of today."""
+        self._providers.refresh(names)
+
+    def step_providers(self) -> Any:
+        return wire.to_wire(self._providers.commands())
+
+    def step_provider_bind(
+        self, *, name: str, argv: list[str], timeout_s: float, env: Mapping[str, str]
+    ) -> None:
+        self._providers.bind(name, Command.of(argv, timeout_s, env))
+
+    def step_provider_unbind(self, *, name: str) -> None:
+        self._providers.unbind(name)
 
     def step_host_start(
         self,

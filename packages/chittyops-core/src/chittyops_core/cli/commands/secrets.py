@@ -128,7 +128,7 @@ def rotate(
                 render.print_json(rotation.plan_json(found))
             return
         how = None if ask else generate or found.generate
-        needs_value = ask or (how is None and not found.is_begun)
+        needs_value = ask or (how is None and not found.is_begun and not found.is_provided)
         if needs_value and is_piped() and not yes:
             raise UsageError("stdin has the value, so nobody can be asked", remedy="Add --yes.")
         if not yes:
@@ -152,13 +152,15 @@ def list_(as_json: bool) -> None:
     from chittyops_core.host import HostClient
 
     with HostClient() as host:
-        names = host.secrets()
+        names, commands = host.secrets(), host.providers()
+    rows = [(n, at[:19], "command" if n in commands else "set") for n, at in names.items()]
     if as_json:
-        render.print_json({"secrets": [{"name": n, "set": at} for n, at in names.items()]})
+        secrets = [{"name": n, "set": names[n], "source": source} for n, _, source in rows]
+        render.print_json({"secrets": secrets})
     elif not names:
         click.echo("No secrets on this host. `chittyops secrets set NAME` keeps one.")
     else:
-        render.table(("NAME", "SET (UTC)"), [(n, at[:19]) for n, at in names.items()])
+        render.table(("NAME", "SET (UTC)", "SOURCE"), rows)
 
 
 @command.command("unset")
@@ -170,3 +172,72 @@ def unset(name: str) -> None:
     with HostClient() as host:
         host.unset_secret(name)
     click.echo(f"{name} is forgotten.", err=True)
+
+
+@command.group("provider")
+def provider() -> None:
+    """Let commands of a password manager give secrets their values, by an operator's word only.
+
+    A command runs whenever a deploy of an app that names the secret is planned. Its last value is
+    kept encrypted, so that a restart of the host needs no command.
+    """
+
+
+@provider.command("set")
+@click.argument("name")
+@click.argument("argv", nargs=-1, required=True)
+@click.option("--timeout", "timeout_s", type=float, default=30, show_default=True,
+              metavar="SECONDS", help="How long it may take.")  # fmt: skip
+@click.option("--env", "env", multiple=True, metavar="VARIABLE=SECRET",
+              help="Give it a secret of this host in a variable, such as a token.")  # fmt: skip
+def provider_set(name: str, argv: tuple[str, ...], timeout_s: float, env: tuple[str, ...]) -> None:
+    """Let a command give NAME its value: what it prints, without the last newline.
+
+    For example: chittyops secrets provider set portal/db -- op read op://court/db/password
+    No shell reads it. It runs once now, to see that it answers; its environment is PATH, HOME,
+    LANG and what --env names. Its arguments are no secrets: `provider list` shows them.
+    """
+    from chittyops_core.errors import UsageError
+    from chittyops_core.host import HostClient
+    from chittyops_core.model.names import require_variable
+
+    pairs = dict(pair.partition("=")[::2] for pair in env)
+    for variable in pairs:
+        try:
+            require_variable(variable)
+        except ValueError as error:
+            raise UsageError(str(error), remedy="Write --env VARIABLE=SECRET.") from error
+    with HostClient() as host:
+        host.bind_provider(name, argv, timeout_s=timeout_s, env=pairs)
+    click.echo(f"{name} comes from {argv[0]} from now on; it answers.", err=True)
+
+
+@provider.command("unset")
+@click.argument("name")
+def provider_unset(name: str) -> None:
+    """Ask no more for NAME; the last value stays, as if it had been set."""
+    from chittyops_core.host import HostClient
+
+    with HostClient() as host:
+        host.unbind_provider(name)
+    click.echo(f"{name} keeps its last value; `secrets set` changes it.", err=True)
+
+
+@provider.command("list")
+@json_option
+def provider_list(as_json: bool) -> None:
+    """List the commands, by the names that they give values to."""
+    import shlex
+
+    from chittyops_core.cli import render
+    from chittyops_core.host import HostClient
+
+    with HostClient() as host:
+        commands = host.providers()
+    if as_json:
+        render.print_json({"providers": [{"name": n, **c} for n, c in commands.items()]})
+    elif not commands:
+        click.echo("No command gives a secret its value on this host.")
+    else:
+        rows = [(name, shlex.join(each["argv"])) for name, each in commands.items()]
+        render.table(("NAME", "COMMAND"), rows)
