@@ -23,7 +23,7 @@ from conftest import HostUnderTest, write_app
 pytestmark = pytest.mark.host
 
 
-def no_secrets(name: str) -> str:
+def no_secrets(name: str, fingerprint: str | None) -> str:
     raise SecretError(f"there is no secret {name}")
 
 

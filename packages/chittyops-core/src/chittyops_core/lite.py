@@ -117,7 +117,9 @@ class OpsLite(ABC):
 
     @final
     def plan(self, app: AppOrFolder, *, environment: str = DEFAULT_ENVIRONMENT) -> Plan:
-        """Return what a deploy of *app* would change. Changes nothing itself.
+        """Return what a deploy of *app* would change. Changes nothing that runs.
+
+        Secrets that a command gives are asked for, and kept; what serves keeps its own.
 
         Raises:
             ManifestError: The manifest or the folder is wrong.
@@ -162,12 +164,13 @@ class OpsLite(ABC):
             if fresh.is_unchanged:
                 return self._unchanged(host, fresh)
             findings = self._open_gate("before the build", self._preflight(fresh))
+            preflight = len(findings)
             self._run_pre_build(loaded)
             release = host.build(fresh, wait=wait)
             staged = host.stage()
             findings += self._open_gate("on the staged release", self._inspect(staged))
             self._require_audit(findings)
-            host.serve(GateReceipt(self.kind, release, tuple(findings)))
+            host.serve(GateReceipt(self.kind, release, tuple(findings), preflight))
             done = evolve(host.finish(), notes=fresh.notes)
         return self._report_served(done)
 
@@ -182,7 +185,8 @@ class OpsLite(ABC):
     ) -> Deployment:
         """Let an earlier release of *app* serve again, without a build.
 
-        Its gate's receipt is used again. A secret has the value that it has now.
+        Its gate's receipt is used again. A secret has the value that it was deployed with, or
+        the one of today where that was forgotten.
 
         Args:
             app: The app's name.
@@ -200,6 +204,42 @@ class OpsLite(ABC):
             host.build(plan, wait=wait)
             host.stage()
             host.serve(None)
+            done = evolve(host.finish(), notes=plan.notes)
+        return self._report_served(done)
+
+    @final
+    def renew_secret(
+        self, app: str, name: str, *, environment: str = DEFAULT_ENVIRONMENT, wait: bool = True
+    ) -> Deployment:
+        """Let the code of *app* that serves serve with today's value of a secret; no build.
+
+        A deploy like any other, but for the build: the gate looks at the staged release. What it
+        found before the build is carried from the receipt of the release that serves.
+
+        Args:
+            app: The app's name.
+            name: The secret's name on this host.
+            environment: In which environment.
+            wait: Wait for another deploy of this service to end, rather than be refused.
+
+        Raises:
+            GateClosedError: A finding blocks the release, or there is no receipt to carry.
+            DeployError: It did not become healthy; what served still serves, with its own value.
+            PlanStaleError: The service or the secret was changed meanwhile.
+        """
+        service = self.service(app, environment)
+        with self._session() as host:
+            view = host.observe(service)
+            plan = plans.complete(plans.draft_renewal(view, name), view)
+            if plan.is_unchanged:
+                return self._unchanged(host, plan)
+            of_code = self._carried(host, plan)
+            release = host.build(plan, wait=wait)
+            staged = host.stage()
+            found = self._open_gate("on the staged release", self._inspect(staged))
+            findings = (*of_code, *found)
+            self._require_audit(findings)
+            host.serve(GateReceipt(self.kind, release, findings, len(of_code), plan.base))
             done = evolve(host.finish(), notes=plan.notes)
         return self._report_served(done)
 
@@ -286,6 +326,8 @@ class OpsLite(ABC):
             )
         service = self.service(app.name, app.environment)
         source = read_source(app.folder, app.manifest.build.exclude)
+        if names := plans.secret_names(app.manifest, service.client):
+            host.refresh_secrets(names)
         view = host.observe(service)
         draft = plans.draft(app, service, self.kind, view, source)
         return plans.complete(self._configure(draft), view)
@@ -310,6 +352,17 @@ class OpsLite(ABC):
                 ],
             )
         return list(findings)
+
+    def _carried(self, host: HostClient, plan: Plan) -> tuple[Finding, ...]:
+        """Return what the gate found before the build of the release that serves."""
+        assert plan.base is not None, "a renewal is one of what serves"
+        held = host.receipt(plan.service, plan.base)
+        if held is None or held.kind != self.kind or held.of_code is None:
+            raise GateClosedError(
+                f"the {self.kind} gate kept no findings about the code of release {plan.base}",
+                remedy="Deploy the app once; after that its secrets can be rotated.",
+            )
+        return held.of_code
 
     def _require_audit(self, findings: Sequence[Finding]) -> None:
         if self.audit_required and not findings:

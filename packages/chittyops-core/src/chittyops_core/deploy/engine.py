@@ -502,7 +502,42 @@ class Attempt:
         if blocking:
             raise GateClosedError(f"the gate's receipt holds {len(blocking)} blocking findings")
         if receipt is not None:
+            self._require_carried(receipt)
+        if receipt is not None:
             engine.journal.keep_receipt(service, receipt)
+
+    def _require_carried(self, receipt: GateReceipt) -> None:
+        """Believe what was found before a build only where there was one, or of the same code.
+
+        Raises:
+            GateClosedError: Its findings were made neither for this release nor for one that
+                differs from it in nothing but the values of secrets.
+        """
+        engine, service, source = self.engine, self.plan.service, receipt.carried_from
+        if source is None:
+            if self.plan.source is None and not self.plan.is_rollback:
+                raise GateClosedError(
+                    f"release {self.release.id} was not built, and its receipt does not say for "
+                    "which release its code was looked at"
+                )
+            return
+        held = engine.journal.receipt(service, source)
+        other = engine.target.release(service, source)
+        is_same = (
+            other.artifact == self.release.artifact
+            and other.config.without_fingerprints == self.release.config.without_fingerprints
+        )
+        if (
+            not is_same
+            or held is None
+            or held.kind != receipt.kind
+            or held.of_code is None
+            or held.of_code != receipt.of_code
+        ):
+            raise GateClosedError(
+                f"what the gate found about release {source} does not hold for {self.release.id}",
+                remedy="Deploy the app, so that its gate runs as a whole.",
+            )
 
     def _report_hook(self, release: str, hook: str, command: str) -> None:
         try:

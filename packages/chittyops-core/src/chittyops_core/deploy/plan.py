@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from chittyops_core._kit import wire
 from chittyops_core.deploy.app import App
 from chittyops_core.deploy.source import Source
-from chittyops_core.errors import KindMismatchError, ManifestError, SecretError
+from chittyops_core.errors import KindMismatchError, ManifestError, NotFoundError, SecretError
 from chittyops_core.model.manifest import Builder, EnvVar, Manifest, StrategyChoice
 from chittyops_core.model.release import (
     EdgePolicy,
@@ -27,7 +27,17 @@ from chittyops_core.model.release import (
 )
 from chittyops_core.model.service import Service
 
-__all__ = ["Change", "Plan", "ReleaseSummary", "ServiceView", "complete", "draft", "draft_rollback"]
+__all__ = [
+    "Change",
+    "Plan",
+    "ReleaseSummary",
+    "ServiceView",
+    "complete",
+    "draft",
+    "draft_renewal",
+    "draft_rollback",
+    "secret_names",
+]
 
 
 @frozen
@@ -187,6 +197,12 @@ def draft(app: App, service: Service, kind: str, view: ServiceView, source: Sour
     )
 
 
+def secret_names(manifest: Manifest, client: str | None) -> set[str]:
+    """Return every secret that *manifest* may mean: by its name, and the client's own."""
+    names = {declared.secret for declared in manifest.env.values() if declared.secret}
+    return names | ({f"{name}/{client}" for name in names} if client else set())
+
+
 def artifact_digest(source: Source, manifest: Manifest, interpreter: str) -> str:
     """Return the digest of all that goes into a build."""
     python = manifest.build.python or interpreter
@@ -202,6 +218,8 @@ def draft_rollback(view: ServiceView, to: Release) -> Plan:
         notes.append(
             f"`{to.config.lifecycle.release_command}` is not undone: the data stays as it is"
         )
+    for name in sorted({s.name for s in to.config.secrets if _has_changed(s, view)}):
+        notes.append(f"{name} has another value today; the release gets back the one it had")
     return Plan(
         service=view.service,
         kind=view.kind or "",
@@ -213,6 +231,30 @@ def draft_rollback(view: ServiceView, to: Release) -> Plan:
         config=to.config,
         notes=tuple(notes),
         is_rollback=True,
+    )
+
+
+def draft_renewal(view: ServiceView, name: str) -> Plan:
+    """Return the plan that changes nothing but the secret *name*, to the value of today.
+
+    Raises:
+        NotFoundError: Nothing serves.
+        SecretError: There is no such secret.
+    """
+    serving = view.serving
+    if serving is None or view.kind is None:
+        raise NotFoundError(f"{view.service} serves nothing")
+    if name not in view.fingerprints:
+        raise SecretError(f"there is no secret named {name!r} on this host", secret=name)
+    return Plan(
+        service=view.service,
+        kind=view.kind,
+        base=serving.id,
+        source=None,
+        builder=Builder.NONE,
+        python=None,
+        artifact=serving.artifact,
+        config=serving.config.with_fingerprints({name: view.fingerprints[name]}),
     )
 
 
@@ -307,6 +349,10 @@ def _secret(variable: str, declared: EnvVar, view: ServiceView) -> SecretRef:
             secret=own,
         )
     return SecretRef(name, fingerprint, declared.file, declared.generate)
+
+
+def _has_changed(secret: SecretRef, view: ServiceView) -> bool:
+    return secret.fingerprint != view.fingerprints.get(secret.name)
 
 
 # --- what would change ---------------------------------------------------------------------------

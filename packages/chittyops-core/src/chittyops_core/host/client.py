@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from chittyops_core.host.protocol import (
     BootPlan,
     Deployment,
     PruneReport,
+    Rotation,
     Staged,
     StatusReport,
     UpgradeReport,
@@ -103,6 +104,10 @@ class HostClient:
         answer = self.call("release", service=wire.to_wire(service), release=release)
         return wire.from_wire(Release, answer)
 
+    def receipt(self, service: Service, release: str) -> GateReceipt | None:
+        answer = self.call("receipt", service=wire.to_wire(service), release=release)
+        return wire.from_wire(GateReceipt, answer) if answer else None
+
     def build(self, plan: Plan, *, wait: bool) -> str:
         return str(self.call("build", plan=wire.to_wire(plan), wait=wait))
 
@@ -167,6 +172,52 @@ class HostClient:
 
     def set_secret(self, name: str, value: str) -> None:
         self.call("secret_set", name=name, value=value)
+
+    def compare_secrets(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return name -> `new`, `changed` or `same`: what setting each would be."""
+        return dict(self.call("secrets_compare", values=dict(values)))
+
+    def set_secrets(self, values: Mapping[str, str], *, agreed: Mapping[str, str]) -> None:
+        """Keep all *values* or none, provided that `compare_secrets` still says *agreed*."""
+        self.call("secrets_set", values=dict(values), agreed=dict(agreed))
+
+    def refresh_secrets(self, names: Collection[str]) -> None:
+        """Let the commands that are bound to some of *names* give their values of today."""
+        self.call("secrets_refresh", names=sorted(names))
+
+    def providers(self) -> dict[str, dict[str, Any]]:
+        """Return name -> `argv`, `timeout_s` and `env` of the command that gives its value."""
+        return dict(self.call("providers"))
+
+    def bind_provider(
+        self, name: str, argv: Collection[str], *, timeout_s: float, env: Mapping[str, str]
+    ) -> None:
+        self.call("provider_bind", name=name, argv=list(argv), timeout_s=timeout_s, env=dict(env))
+
+    def unbind_provider(self, name: str) -> None:
+        self.call("provider_unbind", name=name)
+
+    def rotation(self, name: str, app: str | None) -> Rotation:
+        """Return who uses the secret *name*, and whether a rotation of it was cut off."""
+        return wire.from_wire(Rotation, self.call("rotation", name=name, app=app))
+
+    def rotations(self) -> list[str]:
+        """Return the secrets whose rotation was begun and not ended."""
+        return list(self.call("rotations"))
+
+    def begin_rotation(
+        self, name: str, *, app: str | None, value: str | None = None, generate: str | None = None
+    ) -> Rotation:
+        """Keep a new value of *name*, or carry on with that of a rotation that was cut off.
+
+        The right to rotate is held until this conversation ends.
+        """
+        answer = self.call("rotation_begin", name=name, app=app, value=value, generate=generate)
+        return wire.from_wire(Rotation, answer)
+
+    def end_rotation(self, name: str, *, forget: bool) -> None:
+        """Say that nothing more is to be brought to the new value."""
+        self.call("rotation_end", name=name, forget=forget)
 
     def unset_secret(self, name: str) -> None:
         self.call("secret_unset", name=name)

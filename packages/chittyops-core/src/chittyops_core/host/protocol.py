@@ -33,6 +33,8 @@ __all__ = [
     "HostReport",
     "PruneReport",
     "PrunedRelease",
+    "Rotation",
+    "SecretUser",
     "ServiceReport",
     "Staged",
     "StatusReport",
@@ -179,6 +181,59 @@ class StatusReport:
 
     host: HostReport
     services: tuple[ServiceReport, ...]
+
+
+@frozen
+class SecretUser:
+    """A service whose serving release uses a secret.
+
+    Attributes:
+        service: Which.
+        kind: Which lite operates it.
+        release: What serves.
+        variables: Those of its variables that hold the secret.
+        generate: How its manifest lets the value be made; None when it does not.
+        is_current: Whether it was deployed with today's value.
+    """
+
+    service: Service
+    kind: str
+    release: str
+    variables: tuple[str, ...]
+    generate: str | None
+    is_current: bool
+
+
+@frozen
+class Rotation:
+    """A secret and those who use it.
+
+    Attributes:
+        name: The secret's.
+        app: The one app that is meant; None for all.
+        is_begun: Whether a new value is kept, to which services have still to be brought.
+        users: Every service that uses it, sorted.
+        is_provided: Whether a command gives the value.
+    """
+
+    name: str
+    app: str | None
+    is_begun: bool
+    users: tuple[SecretUser, ...]
+    is_provided: bool = False
+
+    @property
+    def meant(self) -> tuple[SecretUser, ...]:
+        """Those of the app that is meant."""
+        return tuple(u for u in self.users if self.app in (None, u.service.app))
+
+    @property
+    def generate(self) -> str | None:
+        """How the value is made, where all who say so agree and no command gives it; else None."""
+        if self.is_provided:
+            return None
+        ways = {user.generate for user in self.users if user.generate}
+        return ways.pop() if len(ways) == 1 else None
 
 
 @frozen

@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from attrs import evolve
 
 from chittyops_core._kit import files, logs, wire
 from chittyops_core._kit.clock import SystemClock
+from chittyops_core._kit.locks import FileLock, LockHeldError
 from chittyops_core._kit.logs import get_logger
 from chittyops_core._kit.process import is_in_use
 from chittyops_core.deploy.engine import Attempt, DeployLite, Event, EventKind
@@ -30,16 +31,18 @@ from chittyops_core.errors import (
     DeployInterruptedError,
     HostError,
     NotFoundError,
+    PlanStaleError,
     ProtocolError,
+    RefusedError,
     ServiceLockedError,
 )
 from chittyops_core.host import protocol
 from chittyops_core.host.boot import boot_of
 from chittyops_core.host.runtime import enter_current, old_runtimes
 from chittyops_core.model.health import Verdict
-from chittyops_core.model.release import GateReceipt
+from chittyops_core.model.release import GateReceipt, Release, SecretRef, Variable
 from chittyops_core.model.service import Service
-from chittyops_core.secrets import SecretStore
+from chittyops_core.secrets import Command, Providers, Reference, SecretStore, make_value
 
 __all__ = ["Host", "Server", "main"]
 
@@ -57,7 +60,8 @@ class Host:
         self._layout = Layout.create(home)
         self._clock = SystemClock()
         self._journal = Journal(self._layout.journal, self._clock)
-        self._secrets = SecretStore(self._layout.secrets)
+        self._secrets = SecretStore(self._layout.secrets, self._secrets_in_use)
+        self._providers = Providers(self._layout.secrets, self._secrets)
         self._target = LocalTarget(
             self._layout,
             self._secrets.get,
@@ -69,10 +73,12 @@ class Host:
         )
         self._attempt: Attempt | None = None
         self._stack = ExitStack()
+        self._rotating = ExitStack()
 
     def close(self) -> None:
         """Settle an attempt that nobody carries on, and close the journal."""
         self.drop_attempt(None)
+        self._rotating.close()
         self._journal.close()
 
     @property
@@ -107,12 +113,17 @@ class Host:
             raise NotFoundError(f"{release} could be {', '.join(found)}", remedy="Give more of it.")
         return wire.to_wire(self._target.release(which, found[0] if found else release))
 
+    def step_receipt(self, *, service: Any, release: str) -> Any:
+        return wire.to_wire(self._journal.receipt(_service(service), release))
+
     def step_build(self, *, plan: Any, wait: bool) -> Any:
         agreed = wire.from_wire(Plan, plan)
         agreed = evolve(agreed, config=self._with_secrets(agreed))
         attempt = self._stack.enter_context(self._engine.attempt(agreed, wait=wait))
         self._attempt = attempt
         attempt.build()
+        if not agreed.is_rollback:
+            self._require_values(attempt.release)
         return attempt.release.id
 
     def step_stage(self) -> Any:
@@ -151,6 +162,7 @@ class Host:
         )
         self.drop_attempt(None)
         self._keep_budget()
+        self._secrets.prune()
         return wire.to_wire(done)
 
     def step_undo(self, *, why: str) -> None:
@@ -201,6 +213,7 @@ class Host:
         if self._journal.kind_of(which) is None:
             raise self._unknown(which)
         self._engine.remove(which)
+        self._secrets.prune()
 
     def step_prune(self, *, dry_run: bool) -> Any:
         """Delete what nothing needs, or only say what that is."""
@@ -243,10 +256,73 @@ class Host:
         return self._secrets.names()
 
     def step_secret_set(self, *, name: str, value: str) -> None:
+        self._providers.require_free([name])
         self._secrets.set(name, value)
 
+    def step_secrets_compare(self, *, values: Mapping[str, str]) -> Any:
+        return self._secrets.compare(values)
+
+    def step_secrets_set(self, *, values: Mapping[str, str], agreed: Mapping[str, str]) -> None:
+        """Keep all values or none, if setting them is still what was *agreed* to."""
+        self._providers.require_free(values)
+        self._secrets.set_all(values, agreed)
+
+    def step_rotation(self, *, name: str, app: str | None) -> Any:
+        self._secrets.get(name)  # Raises when there is none.
+        begun = self._secrets.rotations()
+        is_begun = name in begun
+        meant = begun[name] if is_begun else app
+        users = tuple(self._secret_users(name))
+        is_provided = name in self._providers.commands()
+        return wire.to_wire(protocol.Rotation(name, meant, is_begun, users, is_provided))
+
+    def step_rotations(self) -> Any:
+        return list(self._secrets.rotations())
+
+    def step_rotation_begin(
+        self, *, name: str, app: str | None, value: str | None, generate: str | None
+    ) -> Any:
+        """Keep a new value, marked; or go on with the one of a rotation that was cut off.
+
+        Raises:
+            RefusedError: Another process rotates.
+        """
+        self._hold_rotation()
+        if value is not None or generate is not None:
+            self._providers.require_free([name])
+        is_begun = name in self._secrets.rotations()
+        if value is None and generate is None:
+            value = self._providers.ask(name)
+        if value is None and not is_begun:
+            if generate is None:
+                raise RefusedError(f"there is no rotation of {name} to carry on")
+            value = make_value(generate)
+        if value is not None and not (is_begun and value == self._secrets.get(name)):
+            self._secrets.begin_rotation(name, value, app)
+        return self.step_rotation(name=name, app=app)
+
+    def step_rotation_end(self, *, name: str, forget: bool) -> None:
+        self._secrets.end_rotation(name, forget=forget)
+        self._rotating.close()
+
     def step_secret_unset(self, *, name: str) -> None:
+        self._providers.require_free([name])
         self._secrets.unset(name)
+
+    def step_secrets_refresh(self, *, names: list[str]) -> None:
+        """Ask the commands that are bound to some of *names* for their values of today."""
+        self._providers.refresh(names)
+
+    def step_providers(self) -> Any:
+        return wire.to_wire(self._providers.commands())
+
+    def step_provider_bind(
+        self, *, name: str, argv: list[str], timeout_s: float, env: Mapping[str, str]
+    ) -> None:
+        self._providers.bind(name, Command.of(argv, timeout_s, env))
+
+    def step_provider_unbind(self, *, name: str) -> None:
+        self._providers.unbind(name)
 
     def step_host_start(
         self,
@@ -375,17 +451,59 @@ class Host:
         """Make the secrets that may be generated, and fill in what is now known of them."""
         if plan.is_rollback:
             return plan.config
-        for variable in plan.config.variables.values():
-            secret = variable.secret
-            if secret is not None and secret.fingerprint is None and secret.generate:
-                self._secrets.generate(secret.name, secret.generate)
-        pending = {
-            v.secret.name
-            for v in plan.config.variables.values()
-            if v.secret is not None and v.secret.fingerprint is None
-        }
+        pending = set()
+        for secret in plan.config.secrets:
+            if secret.fingerprint is None:
+                pending.add(secret.name)
+                if secret.generate:
+                    self._secrets.generate(secret.name, secret.generate)
         known = self._secrets.fingerprints() if pending else {}
         return plan.config.with_fingerprints({n: known[n] for n in pending})
+
+    def _hold_rotation(self) -> None:
+        """Let nobody else rotate until this one ends; a crash gives the lock back."""
+        lock = FileLock(self._layout.locks / "rotation.lock")
+        try:
+            self._rotating.enter_context(lock.acquire("rotation", wait=None))
+        except LockHeldError as error:
+            raise RefusedError(
+                f"another rotation is under way (pid {error.holder.get('pid')})",
+                remedy="Wait for it to end.",
+            ) from None
+
+    def _secret_users(self, name: str) -> Iterator[protocol.SecretUser]:
+        today = self._secrets.fingerprints().get(name)
+        for service in self._journal.services():
+            self._settle_if_free(service)
+            serving = self._target.observe(service).serving
+            if serving is None:
+                continue
+            variables = self._target.release(service, serving).config.variables
+            uses = {v: s for v, s in _named_secrets(variables) if s.name == name}
+            if uses:
+                yield protocol.SecretUser(
+                    service=service,
+                    kind=self._journal.kind_of(service) or "",
+                    release=serving,
+                    variables=tuple(uses),
+                    generate=next((s.generate for s in uses.values() if s.generate), None),
+                    is_current=all(s.fingerprint == today for s in uses.values()),
+                )
+
+    def _secrets_in_use(self) -> set[Reference]:
+        return _references(self._target.secrets_in_use())
+
+    def _require_values(self, release: Release) -> None:
+        """Refuse a release whose secrets changed since its plan was made.
+
+        Only now that it is recorded: from here on its values stay.
+        """
+        gone = self._secrets.lacking(_references(release.config.secrets))
+        if gone:
+            raise PlanStaleError(
+                f"the plan is stale: {', '.join(gone)} changed since it was made",
+                remedy="Plan again.",
+            )
 
     def _view(self, service: Service) -> ServiceView:
         self._settle_if_free(service)
@@ -470,6 +588,14 @@ class Host:
             running=self._target.manager.runtime,
             acme=(ports.acme.directory or "Let's Encrypt") if ports.acme else None,
         )
+
+
+def _named_secrets(variables: Mapping[str, Variable]) -> list[tuple[str, SecretRef]]:
+    return [(name, v.secret) for name, v in variables.items() if v.secret is not None]
+
+
+def _references(secrets: Iterable[SecretRef]) -> set[Reference]:
+    return {Reference(s.name, s.fingerprint) for s in secrets if s.fingerprint is not None}
 
 
 def _service(data: Any) -> Service:

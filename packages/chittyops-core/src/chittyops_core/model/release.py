@@ -112,11 +112,21 @@ class ReleaseConfig:
     own_user: bool = False
 
     @property
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """The secrets that its variables refer to."""
+        return tuple(v.secret for v in self.variables.values() if v.secret is not None)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every secret is known, so that the release has an id."""
-        return all(v.secret is None or v.secret.fingerprint for v in self.variables.values())
+        return all(secret.fingerprint for secret in self.secrets)
 
-    def with_fingerprints(self, fingerprints: Mapping[str, str]) -> ReleaseConfig:
+    @property
+    def without_fingerprints(self) -> ReleaseConfig:
+        """The same configuration, whatever the values of its secrets are."""
+        return self.with_fingerprints({secret.name: None for secret in self.secrets})
+
+    def with_fingerprints(self, fingerprints: Mapping[str, str | None]) -> ReleaseConfig:
         """Return the same configuration with what is now known of its secrets."""
 
         def fill(variable: Variable) -> Variable:
@@ -166,8 +176,19 @@ class GateReceipt:
         release: Id of the release it is for, and for no other.
         findings: All that the gate's checks found; none is blocking. A check that passed has
             an INFO finding, so the receipt says what ran.
+        preflight: How many of them, the first ones, were found before the build; None when the
+            caller did not say.
+        carried_from: The release whose receipt those were taken from, because this one differs
+            from it in nothing but the values of secrets; None when they were found for this one.
     """
 
     kind: str
     release: str
     findings: tuple[Finding, ...] = ()
+    preflight: int | None = None
+    carried_from: str | None = None
+
+    @property
+    def of_code(self) -> tuple[Finding, ...] | None:
+        """What was found before the build, of code and configuration; None if that is unknown."""
+        return None if self.preflight is None else self.findings[: self.preflight]

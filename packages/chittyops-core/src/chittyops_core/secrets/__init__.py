@@ -4,6 +4,7 @@ This protects copies and backups of the store, not a host against its own root: 
 beside the values, readable by the owner only.
 """
 
-from chittyops_core.secrets.store import SecretStore
+from chittyops_core.secrets.provider import Command, Providers
+from chittyops_core.secrets.store import Reference, SecretStore, make_value
 
-__all__ = ["SecretStore"]
+__all__ = ["Command", "Providers", "Reference", "SecretStore", "make_value"]

@@ -46,7 +46,7 @@ from chittyops_core.deploy.targets.local.routes import SLOTS, Route
 from chittyops_core.deploy.targets.local.settings import change_settings
 from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
 from chittyops_core.model.health import Health, InstanceState, Verdict
-from chittyops_core.model.release import EdgePolicy, Release
+from chittyops_core.model.release import EdgePolicy, Release, SecretRef
 from chittyops_core.model.service import Service
 
 __all__ = ["LocalTarget", "SecretReader", "UserKeeper"]
@@ -72,9 +72,9 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
 class SecretReader(Protocol):
-    """What gives a secret's value by its name. Raises SecretError."""
+    """What gives the value of a secret that a release was made with. Raises SecretError."""
 
-    def __call__(self, name: str) -> str: ...
+    def __call__(self, name: str, fingerprint: str | None) -> str: ...
 
 
 class UserKeeper(Protocol):
@@ -392,6 +392,14 @@ class LocalTarget(Target):
                 is_ours = "state" not in path.relative_to(self.layout.home).parts
                 if is_ours and time.time() - path.lstat().st_mtime > LEFTOVER_AGE_S:
                     files.remove_tree(path)
+
+    def secrets_in_use(self) -> Iterator[SecretRef]:
+        """Yield the secrets of every release that is kept."""
+        for service in self.services():
+            for written in self._releases(service):
+                for variable in written["config"]["variables"].values():
+                    if variable["secret"] is not None:
+                        yield wire.from_wire(SecretRef, variable["secret"])
 
     # --- the host's own processes ---
 
@@ -801,7 +809,7 @@ class LocalTarget(Target):
             if variable.secret is None:
                 environment[name] = variable.value or ""
                 continue
-            value = self.read_secret(variable.secret.name)
+            value = self.read_secret(variable.secret.name, variable.secret.fingerprint)
             if variable.secret.as_file:
                 environment[name] = str(self._write_secret_file(release, name, value))
             else:
