@@ -29,6 +29,7 @@ PACKAGES = [
     )
 ]
 LOCK = "requirements/dev.txt"
+BENCHMARKS = ("switch", "overhead")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.options.default_venv_backend = "uv"
@@ -162,10 +163,13 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks, each beside its peer. `-- switch` runs one."""
+    """Run the benchmarks, each beside its peer. `-- overhead --only help` runs one, as it takes."""
     install(session)
-    chosen = session.posargs or [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py"))]
-    for name in chosen:
+    if session.posargs:
+        name, *options = session.posargs
+        session.run("python", f"benchmarks/{name}.py", *options)
+        return
+    for name in BENCHMARKS:
         session.run("python", f"benchmarks/{name}.py")
 
 

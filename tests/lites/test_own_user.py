@@ -292,6 +292,35 @@ def test_what_an_app_writes_survives_all_that_a_host_does(
     assert again.does(insert, again) == "could"
 
 
+def test_a_neighbour_cannot_pose_as_what_outlived_a_killed_supervisord(
+    host: HostUnderTest, tmp_path: Path
+) -> None:
+    """impostor attack: the host would wait for its end before it starts the real one again."""
+    folder = dossier(tmp_path / "hello")
+    acme, birch = (deployed(host, folder, name) for name in ("acme", "birch"))
+    posing = {
+        "CHITTYOPS_SUPERVISED": str(host.home), "CHITTYOPS_RELEASE": birch.release,
+        "CHITTYOPS_INSTANCE": "web.0",
+    }  # fmt: skip
+    impostor = subprocess.Popen(
+        ["/bin/sleep", "600"], env=posing, user=acme.user, group=acme.user, extra_groups=()
+    )
+    try:
+        os.kill(json.loads(host.run("host", "status", "--json").stdout)["supervisor_pid"], 9)
+        os.kill(birch.pid, 9)
+        host.run("recover")
+        pids = {s["client"]: s["instances"][0]["pid"] for s in host.status()}
+        user = psutil.Process(pids["birch"]).uids().real
+        started = Path(f"/proc/{pids['birch']}/cmdline").read_text()
+    finally:
+        impostor.kill()
+        impostor.wait()
+
+    assert pids["birch"] != birch.pid
+    assert user == birch.user
+    assert "serve.py" in started  # Not the launcher, waiting.
+
+
 def test_the_release_command_and_the_hooks_run_as_the_client_too(
     host: HostUnderTest, tmp_path: Path
 ) -> None:
