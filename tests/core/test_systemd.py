@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,11 +20,16 @@ from chittyops_core.deploy.targets.local.managers import MANAGERS
 from chittyops_core.deploy.targets.local.systemd import Systemd, render_unit
 from chittyops_core.deploy.targets.local.target import LAUNCHER, MARK
 from chittyops_core.errors import HostError, SecretError
+from chittyops_core.model.service import Service
 from conftest import HostUnderTest, verify_units, write_recorder
 
 GROUP = "hello.production.0123456789abcdef"
 IS_USER = os.geteuid() != 0
 SCOPE = "--user " if IS_USER else ""
+
+
+def no_users(service: Service, candidates: Iterable[int]) -> int:
+    raise AssertionError("nothing here has a user of its own")
 
 
 def no_secrets(name: str) -> str:
@@ -203,24 +208,24 @@ def test_the_manager_changes_only_while_the_host_is_stopped(host: HostUnderTest,
 
 
 def test_a_target_takes_the_manager_that_its_home_chose(
-    tmp_path: Path, calls: object, monkeypatch: pytest.MonkeyPatch
+    host: HostUnderTest, tmp_path: Path, calls: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is kept beside the ports, and neither forgets the other."""
     monkeypatch.setenv("CHITTYOPS_HTTP_PORT", "7999")
     (tmp_path / "bin/says/is-system-running").write_text("degraded\n")
     (tmp_path / "bin/does/is-active").write_text("exit 3\n")
-    layout = Layout.create(tmp_path / "h")
-    target = LocalTarget(layout, no_secrets, lambda text: None)
+    layout = Layout.create(host.home)
+    target = LocalTarget(layout, no_secrets, lambda text: None, no_users)
 
     target.choose_manager("systemd")
     target.edge.save_settings(target.edge.settings)
 
-    again = LocalTarget(layout, no_secrets, lambda text: None)
+    again = LocalTarget(layout, no_secrets, lambda text: None, no_users)
     assert isinstance(again.manager, Systemd)
     assert again.edge.settings.http == 7999
     layout.settings.write_text('{"manager": "launchd"}')
     with pytest.raises(HostError, match="settings are damaged"):
-        LocalTarget(layout, no_secrets, lambda text: None)
+        LocalTarget(layout, no_secrets, lambda text: None, no_users)
 
 
 def test_the_command_line_offers_every_manager() -> None:

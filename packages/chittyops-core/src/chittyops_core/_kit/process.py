@@ -19,6 +19,7 @@ __all__ = [
     "end_processes",
     "unix_connections",
     "tcp_connections",
+    "tcp_listeners",
 ]
 
 
@@ -118,14 +119,23 @@ def unix_connections(path: str) -> int | None:
 
 
 def tcp_connections(port: int) -> int | None:
-    """Return how many TCP connections to loopback *port* are established (state 01)."""
+    """Return how many TCP connections to local *port* are established (state 01)."""
+    return _tcp_sockets(port, "01")
+
+
+def tcp_listeners(port: int) -> int | None:
+    """Return how many sockets listen on TCP *port* (state 0A); None where there is no list."""
+    return _tcp_sockets(port, "0A")
+
+
+def _tcp_sockets(port: int, state: str) -> int | None:
     total = 0
     try:
         for name in ("/proc/net/tcp", "/proc/net/tcp6"):
             with open(name) as table:
                 rows = [line.split() for line in table]
             suffix = f":{port:04X}"
-            total += sum(1 for row in rows[1:] if row[1].endswith(suffix) and row[3] == "01")
+            total += sum(1 for row in rows[1:] if row[1].endswith(suffix) and row[3] == state)
     except OSError:
         return None
     return total

@@ -193,7 +193,10 @@ def unset(name: str) -> None:
     click.echo(f"{name} is forgotten.", err=True)
 
 
-@command.group("provider")
+@command.group(
+    "provider",
+    epilog=manual("chittyops secrets provider set portal/db -- op read op://court/db/password"),
+)
 def provider() -> None:
     """Let commands of a password manager give secrets their values, by an operator's word only.
 

@@ -26,6 +26,7 @@ from attrs import evolve
 from chittyops_core._kit import files, wire
 from chittyops_core._kit.locks import FileLock
 from chittyops_core._kit.logs import get_logger
+from chittyops_core._kit.process import tcp_listeners
 from chittyops_core._kit.retry import wait_until
 from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.local.caddy import (
@@ -43,6 +44,9 @@ from chittyops_core.errors import HostError, PortInUseError
 __all__ = ["Edge"]
 
 log = get_logger("chittyops.edge")
+
+OLD_LISTENERS_S = 2.0
+"""How long to wait, after a load, until only the new listeners are left."""
 
 
 class Edge:
@@ -201,6 +205,14 @@ class Edge:
                 remedy=f"Its log: {self._layout.edge / 'caddy.log'}",
                 detail=(body.decode(errors="replace")[:2000],),
             )
+        # The old listeners close a moment later; until then a new connection may end in one.
+        wait_until(self._listens_once, timeout_s=OLD_LISTENERS_S)
+
+    def _listens_once(self) -> bool:
+        settings = self.settings
+        addresses = len(list(usable(settings.bind)))
+        counts = (tcp_listeners(port) for port in (settings.http, settings.https))
+        return all(count is None or count <= addresses for count in counts)
 
     def _ask(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
         # One connection a call: the admin endpoint starts anew at each load.
