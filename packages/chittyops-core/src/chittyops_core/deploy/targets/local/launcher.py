@@ -25,6 +25,10 @@ def main() -> None:
         launch = json.load(file)
     if launch["after"]:
         outlast(launch["after"]["pid"], launch["after"]["started"])
+    if "SUPERVISOR_ENABLED" in os.environ and os.getppid() == 1:
+        # supervisord was killed right after it started this: whoever starts the next one looks
+        # for what is left by the environment that the program would only now get.
+        sys.exit("chittyops: supervisord is gone")
     if launch["once"]:
         os.unlink(sys.argv[1])
     for path in filter(None, (launch["socket"], launch["offer"])):
