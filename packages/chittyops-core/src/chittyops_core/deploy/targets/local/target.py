@@ -286,16 +286,15 @@ class LocalTarget(Target):
 
     def serve(self, service: Service, release_id: str) -> None:
         upstreams = self.layout.release(service, release_id) / "upstreams"
-        # A slot that leads nowhere would be a 502 at every request; several lead to one instance.
-        for instance in {os.readlink(upstreams / str(slot)) for slot in range(SLOTS)}:
-            if not (upstreams / instance).read_text().strip():
-                raise HostError(f"{instance} of release {release_id} is empty")
-        pointer = self.layout.pointer(service, staged=False)
-        files.replace_symlink(pointer, f"releases/{release_id}/upstreams", sync=False)
+        # An empty or missing slot would be a 502 at every request.
+        for slot in range(SLOTS):
+            if not (upstreams / str(slot)).read_text().strip():
+                raise HostError(f"slot {slot} of release {release_id} is empty")
+        files.replace_symlink(
+            self.layout.pointer(service, staged=False), f"releases/{release_id}/upstreams"
+        )
         self.report("pointer renamed")
-        # First what lets requests follow, then the disk: they need not wait for it.
         self.edge.switched()
-        files.sync_dir(pointer.parent)
         self.layout.pointer(service, staged=True).unlink(missing_ok=True)
         # Only what follows from the release's own policy; the switch itself needs no load.
         self._publish(service)
