@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -186,10 +187,17 @@ def app(tmp_path: Path) -> Path:
     return write_app(tmp_path / "hello")
 
 
+def _told(process: psutil.Process) -> str:
+    """Say which process it is, for a test that found one too many."""
+    with process.oneshot():
+        release, age_s = process.environ()["CHITTYOPS_RELEASE"], time.time() - process.create_time()
+        return f"{release} pid {process.pid}, child of {process.ppid()}, {age_s:.2f} s old"
+
+
 def require_nothing_left(host: HostUnderTest, serving: str, where: str) -> None:
     """Of the app `hello` only *serving* runs, and no file of another release's running is there."""
     apps = [p for p in host.processes() if any("serve.py" in word for word in p.cmdline())]
-    assert len(apps) == 1, where
+    assert len(apps) == 1, f"{where}; {[_told(each) for each in apps]}"
     assert apps[0].environ()["CHITTYOPS_RELEASE"] == serving, where
     service = host.home / "services/hello.production"
     assert (service / "live").readlink().parent.name == serving, where
