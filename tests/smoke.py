@@ -25,9 +25,10 @@ def main() -> None:
         root.chmod(0o711)  # A service with an OS user of its own has to pass through.
         run(["uv", "venv", "-q", "--python", sys.executable, str(root / "env")], root)
         wheel = next(dist.glob(f"{name}-*.whl"))
+        # Not the core that uv remembers of an earlier build: it has the same name and version.
         run(
             ["uv", "pip", "install", "-q", "--python", str(root / "env"), "--find-links", str(dist),
-             str(wheel)],
+             "--refresh-package", "chittyops-core", str(wheel)],
             root,
         )  # fmt: skip
         command = str(root / "env/bin/chittyops")
