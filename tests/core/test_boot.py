@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,17 @@ def test_two_homes_with_alike_names_have_a_line_each(crontab: None, tmp_path: Pa
     assert read_crontab().decode() == tricky.text
     tricky.disable()
     assert read_crontab() == b""
+
+
+def test_homes_that_enable_at_once_have_a_line_each(crontab: None, tmp_path: Path) -> None:
+    """Each reads the whole crontab and writes it anew, so they have to wait for each other."""
+    write_crontab(b"")
+    boots = [CronBoot(Layout(tmp_path / str(number))) for number in range(8)]
+
+    with ThreadPoolExecutor(len(boots)) as pool:
+        list(pool.map(CronBoot.enable, boots))
+
+    assert sorted(read_crontab().decode().splitlines(keepends=True)) == [b.text for b in boots]
 
 
 def test_without_cron_and_systemd_the_error_says_what_to_do(

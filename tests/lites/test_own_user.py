@@ -135,6 +135,18 @@ def test_each_client_has_a_user_of_its_own(pair: tuple[Client, Client]) -> None:
         assert groups == [[]]
 
 
+def test_no_set_user_id_program_gives_a_client_more(pair: tuple[Client, Client]) -> None:
+    """Attack: sudo, or a copied shell with the bit set (prctl(2), PR_SET_NO_NEW_PRIVS)."""
+    acme, _ = pair
+    look = ["grep", "NoNewPrivs", "/proc/self/status"]
+
+    status = Path(f"/proc/{acme.pid}/status").read_text()
+    done = acme.host.run("exec", "--app", "hello", "--client", "acme", "--", *look)
+
+    assert "NoNewPrivs:\t1" in status
+    assert done.stdout == "NoNewPrivs:\t1\n", done.stderr
+
+
 def test_exec_is_the_client_too(pair: tuple[Client, Client]) -> None:
     """With the client's state, and nobody else's rights."""
     acme, birch = pair

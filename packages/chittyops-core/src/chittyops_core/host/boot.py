@@ -7,11 +7,14 @@ serves again.
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import shlex
 import subprocess
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chittyops_core._kit import files
@@ -193,17 +196,19 @@ class CronBoot(Boot):
         return b"".join(mine).decode(errors="replace") if mine else None
 
     def enable(self) -> None:
-        lines = self._read()
-        if [line for line in lines if self._is_mine(line)] == [os.fsencode(self.text)]:
-            return
-        others = [line for line in lines if not self._is_mine(line)]
-        if others and not others[-1].endswith(b"\n"):
-            others[-1] += b"\n"
-        self._write([*others, os.fsencode(self.text)])
+        with _one_at_a_time():
+            lines = self._read()
+            if [line for line in lines if self._is_mine(line)] == [os.fsencode(self.text)]:
+                return
+            others = [line for line in lines if not self._is_mine(line)]
+            if others and not others[-1].endswith(b"\n"):
+                others[-1] += b"\n"
+            self._write([*others, os.fsencode(self.text)])
 
     def disable(self) -> None:
-        if self.written() is not None:
-            self._write([line for line in self._read() if not self._is_mine(line)])
+        with _one_at_a_time():
+            if self.written() is not None:
+                self._write([line for line in self._read() if not self._is_mine(line)])
 
     @property
     def _mark(self) -> str:
@@ -246,3 +251,15 @@ class CronBoot(Boot):
             f"crontab refuses: {said.decode(errors='replace').strip()}",
             remedy="`chittyops host enable --print` prints the line, for whoever may write it.",
         )
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Let no other home of this user read the crontab that this one is about to write."""
+    # The lock of a directory: crontab(1) has none of its own, and no file is left behind.
+    folder = os.open(Path.home(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -48,12 +48,14 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     os.umask(0o077)
     if launch["user"] is not None:
-        # What `execvpe` will import: later this interpreter's own files may be out of reach.
+        # What comes to be imported: later this interpreter's own files may be out of reach.
+        import ctypes  # noqa: F401
         import warnings  # noqa: F401
 
         os.setgroups([])
         os.setgid(launch["user"])
         os.setuid(launch["user"])
+        gain_nothing()
     try:
         os.chdir(launch["cwd"])
         if launch["keep"]:
@@ -64,6 +66,15 @@ def main() -> None:
         os.execvpe(launch["argv"][0], launch["argv"], launch["env"])
     except OSError as error:
         sys.exit(f"chittyops: cannot start {launch['argv'][0]!r}: {error.strerror}")
+
+
+def gain_nothing():
+    """Let no set-user-ID program give this process or its children more than it has."""
+    import ctypes
+
+    # PR_SET_NO_NEW_PRIVS, prctl(2); such users exist on Linux only.
+    if ctypes.CDLL(None, use_errno=True).prctl(38, 1, 0, 0, 0) != 0:
+        sys.exit(f"chittyops: no_new_privs: {os.strerror(ctypes.get_errno())}")
 
 
 def offer_later(socket, offer, user):
