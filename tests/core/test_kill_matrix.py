@@ -107,6 +107,25 @@ def test_whatever_is_killed_whenever_the_next_command_finds_all_well(
         )
 
 
+def test_what_waits_for_an_orphan_waits_again_when_it_is_staged_and_killed(
+    host: HostUnderTest, app: Path
+) -> None:
+    """A deploy that is undone stages the old release, whose launcher may still be starting."""
+    host.deploy(app)
+    for process in VICTIMS["supervisord"](host):
+        process.kill()
+    assert host.run("recover").returncode == 0
+    dies = write_app(app, behaviour="die")
+    assert host.run("deploy", str(dies), "--yes").returncode == 1
+
+    waiting = [p for p in _named("launcher.py")(host) if p.cmdline()[-1].endswith("-web-0.json")]
+    assert len(waiting) == 1
+    waiting[0].kill()
+
+    assert not wait_until(lambda: len(_named("serve.py")(host)) > 1, timeout_s=1.5)
+    require_nothing_left(host, host.status()[0]["serving"], "staged again")
+
+
 def _kill(host: HostUnderTest, folder: Path, victim: str, phase: Phase, tally: Tally) -> Cell:
     killed, at = 0, 0.0
 

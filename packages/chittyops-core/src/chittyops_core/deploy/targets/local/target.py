@@ -271,10 +271,11 @@ class LocalTarget(Target):
         files.ensure_private_dir(self.layout.logs(service))
         self._make_room(release)
         states = self.manager.states(self._group(service, release_id), self._programs(release))
-        if not any(state.pid for state in states.values()):
+        awaited = self._awaited(release)
+        if not awaited and not any(state.pid for state in states.values()):
             self._choose_listeners(release)
         self._open_upstreams(release)
-        self._write_launch_files(release)
+        self._write_launch_files(release, after=awaited)
         if self._pointed(service, staged=False) != release_id:
             files.replace_symlink(
                 self.layout.pointer(service, staged=True), f"releases/{release_id}/upstreams"
@@ -526,7 +527,7 @@ class LocalTarget(Target):
             if not mine:
                 self._choose_listeners(release)
             self._open_upstreams(release)
-            self._write_launch_files(release, orphans=mine)
+            self._write_launch_files(release, after={o.instance: o.to_launch() for o in mine[::-1]})
             serving.append(release)
         # Only now: a daemon may start at once whatever it finds written down.
         self.manager.start_daemon(
@@ -735,7 +736,23 @@ class LocalTarget(Target):
         _lead(upstreams, [nowhere] * len(self._listeners(release.service, release.id)))
         self.edge.switched()
 
-    def _write_launch_files(self, release: Release, *, orphans: Sequence[Orphan] = ()) -> None:
+    def _awaited(self, release: Release) -> dict[str, dict[str, int]]:
+        """Return which instances' launchers wait for the end of which orphans, as they know them.
+
+        By the files that they were started with, and may not have read yet.
+        """
+        found = {}
+        for program in self._programs(release):
+            try:
+                after = json.loads(Path(program.argv[-1]).read_text())["after"]
+            except FileNotFoundError:
+                continue
+            if after and process.start_ticks(after["pid"]) == after["started"]:
+                found[program.name] = after
+        return found
+
+    def _write_launch_files(self, release: Release, *, after: Mapping[str, dict[str, int]]) -> None:
+        """Write what the launchers read; *after* says whose end an instance has to wait for."""
         folder = self.layout.sockets(release.service)
         listeners = self._listeners(release.service, release.id)
         bound = self._binding(release)
@@ -758,7 +775,7 @@ class LocalTarget(Target):
                     environment,
                     found_at=found_at,
                     memory=process_.memory,
-                    after=next((o for o in orphans if o.instance == f"{name}.{index}"), None),
+                    after=after.get(f"{name}.{index}"),
                 )
 
     def _write_launch(
@@ -771,7 +788,7 @@ class LocalTarget(Target):
         found_at: str | None = None,
         memory: int | None = None,
         once: bool = False,
-        after: Orphan | None = None,
+        after: dict[str, int] | None = None,
     ) -> None:
         launch = {
             "argv": argv,
@@ -780,7 +797,7 @@ class LocalTarget(Target):
             "socket": found_at and self._binding(release)(Path(found_at)),
             "memory": memory,
             "once": once,
-            "after": after and after.to_launch(),
+            "after": after,
             "keep": False,
             "user": self.user(release),
             "offer": found_at if release.config.own_user else None,
