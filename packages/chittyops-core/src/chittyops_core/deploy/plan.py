@@ -182,6 +182,7 @@ def draft(app: App, service: Service, kind: str, view: ServiceView, source: Sour
         ),
         hooks=manifest.hooks,
         edge=EdgePolicy(hosts=manifest.app.hosts, headers=manifest.edge.headers),
+        monitors=manifest.monitor,
     )
     return Plan(
         service=service,

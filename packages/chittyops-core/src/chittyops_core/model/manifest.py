@@ -32,6 +32,7 @@ __all__ = [
     "Health",
     "Hooks",
     "Manifest",
+    "MonitorSection",
     "Process",
     "Size",
     "StrategyChoice",
@@ -362,6 +363,36 @@ class EnvVar:
 
 
 @frozen
+class MonitorSection:
+    """Something that the agent looks at again and again, besides the app's health."""
+
+    target: str = field(
+        validator=_check(_require_not_blank),
+        metadata=_doc("What is looked at: a path of the app, a URL, host:port; see docs/monitor.md."),
+    )
+    probe: str = field(
+        default="http", metadata=_doc("Which probe: http, tcp, tls, dns, sql, command and so on.")
+    )
+    conditions: tuple[str, ...] = field(
+        default=(),
+        metadata=_doc("What must hold, such as `status < 300`; the probe's own when left out."),
+    )
+    interval: timedelta = field(
+        default=timedelta(seconds=30),
+        validator=_check_between(1, 86400),
+        metadata=_doc("Time between two looks."),
+    )
+    timeout: timedelta = field(
+        default=timedelta(seconds=10),
+        validator=_check_between(0.1, 300),
+        metadata=_doc("After how long a look counts as failed."),
+    )
+    options: Mapping[str, Any] = field(
+        factory=dict, metadata=_doc("What else the probe takes, by its own names.")
+    )
+
+
+@frozen
 class EdgeSection:
     """What the edge proxy adds."""
 
@@ -398,4 +429,7 @@ class Manifest:
     hooks: Hooks = field(factory=Hooks)
     env: Mapping[str, EnvVar] = field(factory=dict, validator=_check_keys(_require_free_variable))
     edge: EdgeSection = field(factory=EdgeSection)
+    monitor: Mapping[str, MonitorSection] = field(
+        factory=dict, validator=_check_keys(lambda name, _: require_name("monitor", name))
+    )
     target: TargetSection = field(factory=TargetSection)

@@ -68,6 +68,8 @@ def _of_type(hint: Any) -> dict[str, Any]:
         return {"type": "array", "items": _of_type(args[0])}
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": _of_type(args[1])}
+    if hint is Any:
+        return {}
     if hint is EnvVar:
         return {"oneOf": [{"type": ["string", "number", "boolean"]}, _table(EnvVar)]}
     if hint is Size:

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from chittyops_core._kit import wire
 from chittyops_core.model.finding import Finding
-from chittyops_core.model.manifest import Health, Hooks, Process
+from chittyops_core.model.manifest import Health, Hooks, MonitorSection, Process
 from chittyops_core.model.service import Service
 
 __all__ = [
@@ -101,6 +101,7 @@ class ReleaseConfig:
 
     Attributes:
         own_user: Whether it runs as an OS user that no other service has.
+        monitors: What is looked at besides its health, by name.
     """
 
     processes: Mapping[str, Process]
@@ -110,6 +111,7 @@ class ReleaseConfig:
     hooks: Hooks
     edge: EdgePolicy
     own_user: bool = False
+    monitors: Mapping[str, MonitorSection] = field(factory=dict)
 
     @property
     def secrets(self) -> tuple[SecretRef, ...]:
@@ -156,9 +158,10 @@ class Release:
     def id(self) -> str:
         """Digest of artifact and configuration, `ID_DIGITS` hexadecimal digits."""
         config = wire.to_wire(self.config)
-        if not self.config.own_user:
-            # It came later: releases from before it keep their ids.
-            del config["own_user"]
+        for late in ("own_user", "monitors"):
+            # They came later: releases from before them keep their ids.
+            if not config[late]:
+                del config[late]
         return wire.digest({"artifact": self.artifact, "config": config})[:ID_DIGITS]
 
     @property
