@@ -14,6 +14,7 @@ CHITTYOPS_HOME/
   secrets/                       encrypted values and their key
   edge/                          Caddy's configuration, links from names, certificates, log
   supervisor/                    supervisord's configuration and log
+  monitor/                       what the agent saw, and whom it tells (chittyops_core.host.agent)
   locks/                         one lock file a service
   run/                           sockets, pids and launch files with secrets: gone after a reboot
   run/HASH/s/                    where a service with an OS user of its own makes its sockets
@@ -75,7 +76,7 @@ class Layout:
                 ensure_private_dir(folder, passable=True)
             for folder in (
                 layout.secrets, layout.edge, layout.supervisor, layout.supervisor / "conf.d",
-                layout.locks,
+                layout.locks, layout.monitor,
             ):  # fmt: skip
                 ensure_private_dir(folder)
         except OSError as error:
@@ -132,6 +133,24 @@ class Layout:
         return self.home / "run"
 
     @property
+    def monitor(self) -> Path:
+        return self.home / "monitor"
+
+    @property
+    def monitor_store(self) -> Path:
+        return self.monitor / "monitor.sqlite"
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where the agent answers operators."""
+        return self.run / "agent.sock"
+
+    @property
+    def page_socket(self) -> Path:
+        """Where the agent serves the status page."""
+        return self.run / "page.sock"
+
+    @property
     def admin_socket(self) -> Path:
         return self.run / "edge.sock"
 
@@ -172,6 +191,10 @@ class Layout:
     def sockets(self, service: Service) -> Path:
         """The service's own folder of sockets and launch files; short, see MAX_SOCKET_PATH."""
         return self.run / hashlib.sha256(service.slug.encode()).hexdigest()[:8]
+
+    def app_socket(self, service: Service) -> Path:
+        """Where the agent listens to the service's own code, as `$CHITTYOPS_SOCKET`."""
+        return self.sockets(service) / "agent.sock"
 
     def socket(self, service: Service, release_id: str, index: int) -> Path:
         return self.sockets(service) / f"{release_id[:8]}-{index}.sock"

@@ -32,13 +32,16 @@ from chittyops_core.deploy.targets.local.layout import MAX_SOCKET_PATH, Layout
 from chittyops_core.model.manifest import MAX_INSTANCES
 from chittyops_core.model.release import EdgePolicy
 
-__all__ = ["ONLY", "SLOTS", "Route", "RouteClass", "RouteTable"]
+__all__ = ["HOST_OWNED", "ONLY", "SLOTS", "Route", "RouteClass", "RouteTable"]
 
 SLOTS = MAX_INSTANCES
 """Slots of a pointer, each leading to one instance."""
 
 ONLY = "_only"
 """No host name holds an underscore (RFC 1123 2.1)."""
+
+HOST_OWNED = "_"
+"""How owners begin that are the host itself; no slug does."""
 
 EPOCHS = 64
 """An idle connection lives a second; 64 switches of one host in that time are out of reach."""
@@ -198,8 +201,8 @@ class RouteTable:
         )
 
     def only_owner(self) -> str | None:
-        """Return the owner where there is exactly one."""
-        owners = [path.stem for path in self._owners.glob("*.json")]
+        """Return the owner where there is exactly one, the host's own left out."""
+        owners = [p.stem for p in self._owners.glob("*.json") if not p.stem.startswith(HOST_OWNED)]
         return owners[0] if len(owners) == 1 else None
 
     # --- pieces ---

@@ -42,14 +42,14 @@ from chittyops_core.deploy.targets.local.manager import (
     RunState,
 )
 from chittyops_core.deploy.targets.local.managers import MANAGERS, chosen_manager
-from chittyops_core.deploy.targets.local.routes import SLOTS, Route
+from chittyops_core.deploy.targets.local.routes import HOST_OWNED, SLOTS, Route
 from chittyops_core.deploy.targets.local.settings import change_settings
 from chittyops_core.errors import BuildError, HostError, NotFoundError, RefusedError
 from chittyops_core.model.health import Health, InstanceState, Verdict
 from chittyops_core.model.release import EdgePolicy, Release, SecretRef
 from chittyops_core.model.service import Service
 
-__all__ = ["LocalTarget", "SecretReader", "UserKeeper"]
+__all__ = ["Companion", "LocalTarget", "SecretReader", "UserKeeper"]
 
 MARK = "CHITTYOPS_SUPERVISED"
 """In the environment of every process of a home, with the home as value: how strays are found."""
@@ -59,11 +59,17 @@ INSTANCE = "CHITTYOPS_INSTANCE"
 
 EDGE_GROUP = "edge"
 
+PASSING = "passing"
+"""What a process of the host's own says that it is when it ends by itself."""
+
 EDGE_RESTART_S = 2.0
 """How long a Caddy that was killed may take to come back by itself."""
 
 EDGE_GRACE_S = 60.0
 """How long an edge that another one has replaced may take to answer what it has accepted."""
+
+STOP_GRACE_S = 10.0
+"""How long a companion may take to end; what it does survives a kill."""
 
 LEFTOVER_AGE_S = 3600
 """Nothing is written for so long; what is older nobody goes on with."""
@@ -81,6 +87,25 @@ class UserKeeper(Protocol):
     """What gives a service the same OS user id for ever, at first one of *candidates*."""
 
     def __call__(self, service: Service, candidates: Iterable[int]) -> int: ...
+
+
+@frozen
+class Companion:
+    """A program of the host's own that runs beside the edge.
+
+    Attributes:
+        name: What it is called: its group, and what its environment says of it.
+        argv: What to run.
+        folder: Where it runs, and its output goes to `output.log`.
+        host: Name under which this machine reaches it through the edge.
+        socket: Where it answers such requests.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    folder: Path
+    host: str
+    socket: Path
 
 
 @frozen
@@ -119,6 +144,11 @@ class Orphan:
     def is_edge(self) -> bool:
         return self.instance == EDGE_GROUP and self.user == os.getuid()
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether it ends by itself once it has done what it is at, and is not to be disturbed."""
+        return self.instance == PASSING and self.user == os.getuid()
+
     def to_launch(self) -> dict[str, int]:
         """Return it as the launcher knows it."""
         return {"pid": self.process.pid, "started": self.started}
@@ -138,6 +168,7 @@ class LocalTarget(Target):
         read_secret: Gives secrets their values.
         report: Called with a line for each step.
         keep_user: Gives a service the OS user that is its own.
+        companions: What of the host's own runs beside the edge.
     """
 
     kind = "local"
@@ -147,6 +178,7 @@ class LocalTarget(Target):
     read_secret: SecretReader
     report: Callable[[str], None]
     keep_user: UserKeeper
+    companions: Sequence[Companion] = ()
     edge: Edge = field(init=False)
     manager: ProcessManager = field(init=False)
     _artifacts: Artifacts = field(init=False)
@@ -443,6 +475,9 @@ class LocalTarget(Target):
             orphans = [] if self.manager.pid is not None else self._find_orphans()
             # One that runs but cannot be asked, as when its socket was deleted.
             self.manager.stop(EDGE_GROUP, grace_s=EDGE_GRACE_S)
+            # Else a new daemon would start what an older version has written down.
+            for companion in self.companions:
+                self.manager.stop(companion.name, grace_s=STOP_GRACE_S)
             if not self.edge.is_running and not any(o.is_edge for o in orphans):
                 self.edge.require_ports({s.slug: self._routes(s) for s in self.services()})
             self.edge.save_settings(self.edge.settings)
@@ -450,7 +485,13 @@ class LocalTarget(Target):
                 self._restore(orphans)
             self._start_edge(next((o for o in orphans if o.is_edge), None))
             serving = {self._pointed(service, staged=False) for service in self.services()}
-            self._reap([o.process for o in orphans if not o.is_edge and o.release not in serving])
+            self._reap(
+                o.process
+                for o in orphans
+                if not (o.is_edge or o.is_passing or o.release in serving)
+            )
+            for companion in self.companions:
+                self._start_companion(companion)
         return True
 
     def revive(self) -> bool:
@@ -489,8 +530,8 @@ class LocalTarget(Target):
         """Stop every process of this home; pointers, releases and state stay."""
         self.manager.stop_daemon(grace_s=grace_s)
         self._reap(process.find_marked({MARK: str(self.layout.home)}))
-        for name in ("edge.sock", "edge.json"):
-            (self.layout.run / name).unlink(missing_ok=True)
+        for path in (*self.layout.run.glob("*.json"), *self.layout.run.glob("*.sock")):
+            path.unlink(missing_ok=True)
         for service in self.services():
             files.remove_tree(self.layout.sockets(service))
 
@@ -502,7 +543,7 @@ class LocalTarget(Target):
         layout = self.layout
         for path in (
             layout.artifacts, layout.secrets, layout.edge, layout.supervisor, layout.locks,
-            layout.run, layout.settings,
+            layout.run, layout.monitor, layout.settings,
         ):  # fmt: skip
             files.remove_tree(path)
         if layout.services.exists() and not any(layout.services.iterdir()):
@@ -537,29 +578,19 @@ class LocalTarget(Target):
     def _start_edge(self, orphan: Orphan | None, *, anew: bool = False) -> None:
         """Start Caddy once *orphan* has ended; *anew* starts it beside the one that there is."""
         if not self.edge.is_running:
-            self.edge.publish_all({s.slug: self._routes(s) for s in self.services()})
-        launch = self.layout.run / "edge.json"
-        text = json.dumps(
-            {
-                "argv": [self.edge.caddy(), "run", "--config", str(self.edge.config_file)],
-                "cwd": str(self.layout.edge),
-                "env": {
-                    "PATH": os.defpath,
-                    "HOME": str(self.layout.edge),
-                    MARK: str(self.layout.home),
-                    INSTANCE: EDGE_GROUP,
-                },
-                "socket": str(self.layout.admin_socket),
-                "memory": None,
-                "once": False,
-                "after": orphan and orphan.to_launch(),
-                "keep": True,
-                "user": None,
-                "offer": None,
-            }
-        )
-        files.write_durably(launch, text)
+            self.edge.publish_all(
+                {s.slug: self._routes(s) for s in self.services()}
+                | {HOST_OWNED + c.name: [self._companion_route(c)] for c in self.companions}
+            )
         log_file = self.layout.edge / "output.log"
+        launch = self._write_own_launch(
+            EDGE_GROUP,
+            [self.edge.caddy(), "run", "--config", str(self.edge.config_file)],
+            self.layout.edge,
+            socket=str(self.layout.admin_socket),
+            after=orphan.to_launch() if orphan else None,
+            keep=True,
+        )
         program = Program("caddy", self._launch_argv(launch), log_file)
         other_than = self.edge.identity if anew else None
         if anew:
@@ -573,12 +604,64 @@ class LocalTarget(Target):
                 detail=tuple(tail.splitlines()[-8:]),
             )
 
+    def _start_companion(self, companion: Companion) -> None:
+        """Start it; whether it comes up is its own affair, and fails nothing that serves."""
+        launch = self._write_own_launch(companion.name, companion.argv, companion.folder)
+        log_file = companion.folder / "output.log"
+        program = Program(companion.name, self._launch_argv(launch), log_file)
+        self.manager.start(companion.name, [program])
+        # A Caddy that went on does not know it where an older version started that.
+        self.edge.publish(HOST_OWNED + companion.name, [self._companion_route(companion)])
+
+    def _companion_route(self, companion: Companion) -> Route:
+        pointer = self.layout.edge / f"{HOST_OWNED}{companion.name}"
+        (files.ensure_private_dir(pointer / "as") / companion.host).touch()
+        for slot in range(SLOTS):
+            files.replace_symlink(pointer / f"s{slot}", str(companion.socket))
+        return Route(
+            (companion.host,), pointer, EdgePolicy(), is_stage=True, app_host=companion.host
+        )
+
+    def _write_own_launch(
+        self,
+        name: str,
+        argv: Sequence[str],
+        folder: Path,
+        *,
+        socket: str | None = None,
+        after: dict[str, int] | None = None,
+        keep: bool = False,
+    ) -> Path:
+        """Write what the launcher reads to start a program of the host's own in *folder*."""
+        environment = {
+            "PATH": os.defpath,
+            "HOME": str(folder),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            MARK: str(self.layout.home),
+            INSTANCE: name,
+        }
+        launch = {
+            "argv": list(argv),
+            "cwd": str(folder),
+            "env": environment,
+            "socket": socket,
+            "memory": None,
+            "once": False,
+            "after": after,
+            "keep": keep,
+            "user": None,
+            "offer": None,
+        }
+        path = self.layout.run / f"{name}.json"
+        files.write_durably(path, json.dumps(launch))
+        return path
+
     def _strays(self, release_id: str) -> Iterator[psutil.Process]:
         """Find what a release's processes started and moved out of the manager's sight."""
         marks = {MARK: str(self.layout.home), "CHITTYOPS_RELEASE": release_id}
         return process.find_marked(marks)
 
-    def _reap(self, strays: Iterator[psutil.Process] | list[psutil.Process]) -> None:
+    def _reap(self, strays: Iterable[psutil.Process]) -> None:
         count = process.end_processes(strays, grace_s=10)
         if count:
             self.report(f"{count} stray processes ended")
