@@ -7,14 +7,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chittyops_core._kit import files, wire
+from chittyops_core._kit import files, process, wire
 from chittyops_core._kit.locks import FileLock, LockHeldError
 from chittyops_core.model.manifest import Health, Hooks, Process, Size
 from chittyops_core.model.release import (
@@ -197,3 +199,27 @@ def test_a_release_survives_the_wire(config: ReleaseConfig, artifact: str) -> No
 def test_unknown_keys_from_a_newer_peer_are_ignored() -> None:
     """Adding one must not break an older caller or host."""
     assert wire.from_wire(Service, {"app": "a", "newer": 1}) == Service("a")
+
+
+def test_a_zombie_counts_as_ended() -> None:
+    """Nobody waits for the grace of a process whose parent takes no notice of its end."""
+    parent_code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    grace_s = 60.0
+    with subprocess.Popen(
+        [sys.executable, "-c", parent_code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        start = time.monotonic()
+
+        ended = process.end_processes([child], grace_s=grace_s)
+
+        took_s = time.monotonic() - start
+        assert (ended, child.status()) == (1, psutil.STATUS_ZOMBIE)
+        assert took_s < grace_s
+        parent.communicate()

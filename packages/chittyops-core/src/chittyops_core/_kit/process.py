@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
+
+from chittyops_core._kit.retry import wait_until
 
 __all__ = [
     "find_marked",
@@ -75,12 +76,25 @@ def end_processes(processes: Iterable[psutil.Process], *, grace_s: float) -> int
     doomed = list(processes)
     for process in doomed:
         _signal(process, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    _, alive = psutil.wait_procs(doomed, timeout=max(0.0, deadline - time.monotonic()))
+    alive = _wait_ended(doomed, timeout_s=grace_s)
     for process in alive:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=5)
+    _wait_ended(alive, timeout_s=5)
     return len(doomed)
+
+
+def _wait_ended(processes: list[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
+    """Wait at most *timeout_s* for all of *processes* to end; return those that did not.
+
+    A zombie has ended. psutil.wait_procs waits until its parent took notice, which for a process
+    that lost its own is pid 1, and in a container that may be any program that never does.
+    """
+
+    def running() -> list[psutil.Process]:
+        return [process for process in processes if is_alive(process.pid) and process.is_running()]
+
+    wait_until(lambda: not running(), timeout_s=timeout_s)
+    return running()
 
 
 def _signal(process: psutil.Process, number: int) -> None:
