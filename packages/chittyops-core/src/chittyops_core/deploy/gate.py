@@ -11,7 +11,7 @@ from chittyops_core.model.health import Health, InstanceState, Verdict
 
 __all__ = ["stays_healthy", "unhealthy", "wait_healthy"]
 
-LOOK_INTERVAL_S = 0.05
+LOOK_INTERVAL_S = 0.02
 
 
 def wait_healthy(
