@@ -142,8 +142,11 @@ def write_durably(
     sync_dir(path.parent)
 
 
-def replace_symlink(link: Path, target: str) -> None:
-    """Point *link* at *target* by one rename: readers see the old target or the new one."""
+def replace_symlink(link: Path, target: str, *, sync: bool = True) -> None:
+    """Point *link* at *target* by one rename: readers see the old target or the new one.
+
+    Without *sync* the caller makes it durable, by `sync_dir` of its folder.
+    """
     temp = link.with_name(f".{link.name}.{secrets.token_hex(4)}.tmp")
     temp.symlink_to(target)
     try:
@@ -151,7 +154,8 @@ def replace_symlink(link: Path, target: str) -> None:
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    sync_dir(link.parent)
+    if sync:
+        sync_dir(link.parent)
 
 
 @contextmanager

@@ -323,11 +323,12 @@ class LocalTarget(Target):
         for slot in range(SLOTS):
             if not (upstreams / str(slot)).read_text().strip():
                 raise HostError(f"slot {slot} of release {release_id} is empty")
-        files.replace_symlink(
-            self.layout.pointer(service, staged=False), f"releases/{release_id}/upstreams"
-        )
-        self.report("pointer renamed")
+        pointer = self.layout.pointer(service, staged=False)
+        files.replace_symlink(pointer, f"releases/{release_id}/upstreams", sync=False)
+        # First what lets requests follow, then the disk: they need not wait for it.
         self.edge.switched()
+        files.sync_dir(pointer.parent)
+        self.report("pointer renamed")
         self.layout.pointer(service, staged=True).unlink(missing_ok=True)
         # Only what follows from the release's own policy; the switch itself needs no load.
         self._publish(service)
