@@ -319,10 +319,10 @@ class LocalTarget(Target):
 
     def serve(self, service: Service, release_id: str) -> None:
         upstreams = self.layout.release(service, release_id) / "upstreams"
-        # An empty or missing slot would be a 502 at every request.
-        for slot in range(SLOTS):
-            if not (upstreams / str(slot)).read_text().strip():
-                raise HostError(f"slot {slot} of release {release_id} is empty")
+        # A slot that leads nowhere would be a 502 at every request; several lead to one instance.
+        for instance in {os.readlink(upstreams / str(slot)) for slot in range(SLOTS)}:
+            if not (upstreams / instance).read_text().strip():
+                raise HostError(f"{instance} of release {release_id} is empty")
         pointer = self.layout.pointer(service, staged=False)
         files.replace_symlink(pointer, f"releases/{release_id}/upstreams", sync=False)
         # First what lets requests follow, then the disk: they need not wait for it.
