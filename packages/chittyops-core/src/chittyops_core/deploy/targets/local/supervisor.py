@@ -22,6 +22,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from chittyops_core._kit import files
+from chittyops_core._kit.locks import FileLock
 from chittyops_core._kit.retry import wait_until
 from chittyops_core.deploy.targets.local.manager import (
     ProcessManager,
@@ -46,6 +47,7 @@ _RUN_STATES = {
 
 START_TIMEOUT_S = 20.0
 LOG_MAX_BYTES = 10 * 1024 * 1024
+ALL_GROUPS = "*.conf"
 
 
 class Supervisor(ProcessManager):
@@ -74,7 +76,7 @@ class Supervisor(ProcessManager):
     def start_daemon(self, groups: Mapping[str, Sequence[Program]]) -> bool:
         if self.pid is not None:
             return False
-        self._write_configuration()
+        self._write_configuration(ALL_GROUPS)
         for group, programs in groups.items():
             self._write_group(group, programs)
         # It reads its configuration, complains about it, and only then goes to the background.
@@ -122,7 +124,8 @@ class Supervisor(ProcessManager):
         self._write_group(group, programs)
         try:
             with self._rpc() as rpc:
-                self._start_group(rpc, group)
+                if not self._load_group(rpc, group):
+                    self._start_ended(rpc, group, programs)
         except (ConnectionError, FileNotFoundError) as error:
             raise HostError(
                 "supervisord is gone", remedy="`chittyops recover` starts it again."
@@ -174,7 +177,8 @@ class Supervisor(ProcessManager):
     def _write_group(self, group: str, programs: Sequence[Program]) -> None:
         files.write_durably(self._file(group), self._render(group, programs))
 
-    def _write_configuration(self) -> None:
+    def _write_configuration(self, groups: str) -> None:
+        """*groups* is which files of `conf.d` supervisord shall read."""
         folder = self._layout.supervisor
         files.write_durably(
             Path(self._conf),
@@ -191,7 +195,7 @@ class Supervisor(ProcessManager):
             "supervisor.rpcinterface_factory="
             "supervisor.rpcinterface:make_main_rpcinterface\n"
             "[include]\n"
-            "files=conf.d/*.conf\n",
+            f"files=conf.d/{groups}\n",
         )
 
     def _render(self, group: str, programs: Sequence[Program]) -> str:
@@ -211,21 +215,35 @@ class Supervisor(ProcessManager):
             )
         return "".join(parts)
 
-    @staticmethod
-    def _start_group(rpc: Any, group: str) -> None:
-        rpc.reloadConfig()
-        try:
-            rpc.addProcessGroup(group)
-            return
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != Faults.ALREADY_ADDED:
-                raise
-        # There already: start what does not run.
-        for info in rpc.getAllProcessInfo():
-            if info["group"] != group or info["statename"] in ("STARTING", "RUNNING"):
+    def _load_group(self, rpc: Any, group: str) -> bool:
+        """Make *group* known, which starts it; say whether it was not known before.
+
+        supervisord reads its whole configuration at each reload, a millisecond for each group.
+        It forgets none that it does not find there, so for a moment it finds this one only.
+        """
+        with FileLock(self._layout.locks / "supervisor.lock").acquire("start", wait=_pause):
+            try:
+                self._write_configuration(f"{group}.conf")
+                rpc.reloadConfig()
+            finally:
+                # All of them, for whoever restarts supervisord by hand.
+                self._write_configuration(ALL_GROUPS)
+            try:
+                rpc.addProcessGroup(group)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.ALREADY_ADDED:
+                    raise
+                return False
+        return True
+
+    def _start_ended(self, rpc: Any, group: str, programs: Sequence[Program]) -> None:
+        states = self.states(group, programs)
+        for program in programs:
+            state = states.get(program.name)
+            if state is None or state.state is RunState.RUNNING:
                 continue
             try:
-                rpc.startProcess(f"{group}:{info['name']}", False)
+                rpc.startProcess(_full_name(group, program), False)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != Faults.ALREADY_STARTED:
                     raise
@@ -297,6 +315,10 @@ def _explain(info: Mapping[str, Any]) -> str:
 def _clean_environment() -> dict[str, str]:
     kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "USER", "LOGNAME")
     return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _pause(_: object) -> None:
+    time.sleep(0.02)
 
 
 def _exists(pid: int) -> bool:
