@@ -24,8 +24,9 @@ _LEFT = "#3a4350"
 _MAX_NAME = 40
 """Characters of a name that a badge shows; its title has them all."""
 _FONT = "Verdana,'DejaVu Sans',sans-serif"
-_WIDE = 7.0
-"""Width of one character at 11 px, in px: the widest of the fonts, as `textLength` squeezes."""
+_WIDTHS = {**dict.fromkeys("ijlI.,:;'|!()[]ft/ r-", 4.2), **dict.fromkeys("mwMW@%", 10.8)}
+_USUAL_WIDTH = 6.9
+"""Widths of characters of Verdana at 11 px, in px, roughly: `textLength` does the rest."""
 
 _BADGE = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" '
@@ -63,7 +64,7 @@ def _tone(ratio: Fraction | None) -> str:
 
 def _badge(name: str, fact: str, tone: str) -> str:
     shown = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
-    left_text, right_text = (round(_WIDE * max(len(text), 1)) for text in (shown, fact))
+    left_text, right_text = (_width(shown), _width(fact))
     flat = left_text + 14 - 3
     return fill(
         _BADGE,
@@ -79,3 +80,7 @@ def _badge(name: str, fact: str, tone: str) -> str:
         right_text=right_text,
         right_x=left_text + 21,
     )
+
+
+def _width(text: str) -> int:
+    return max(1, round(sum(_WIDTHS.get(character, _USUAL_WIDTH) for character in text)))

@@ -11,14 +11,17 @@ from chittyops_core.monitor.page.snapshot import Component, ComponentStatus, Day
 __all__ = ["DAYS", "KEY", "bars", "calendar"]
 
 DAYS = 90
-_STEP, _WIDTH, _HEIGHT = 10, 7, 34
-_LOW = {
-    ComponentStatus.DEGRADED_PERFORMANCE: ("d", 25),
-    ComponentStatus.PARTIAL_OUTAGE: ("p", 17),
-    ComponentStatus.MAJOR_OUTAGE: ("m", 9),
+_STEP, _WIDTH, _HEIGHT = 10, 7, 32
+_SHAPES = {
+    ComponentStatus.NO_DATA: ("n", 4),
+    ComponentStatus.OPERATIONAL: ("o", 16),
+    ComponentStatus.DEGRADED_PERFORMANCE: ("d", 21),
+    ComponentStatus.PARTIAL_OUTAGE: ("p", 26),
+    ComponentStatus.MAJOR_OUTAGE: ("m", 32),
 }
-"""Class and height of a bar that is not full: the worse the day, the shorter, so that the height
-tells what the colour tells."""
+"""Class and height of a bar: the worse the day, the taller. The height tells what the colour tells,
+and trouble stands out."""
+_BAD = list(_SHAPES)[2:]
 _NAMED_DAYS = 10
 """How many bad days the text alternative names; a listener has heard enough then."""
 
@@ -42,26 +45,21 @@ def bars(component: Component, days: Sequence[Day]) -> Safe:
 
 def _bar(place: int, day: Day) -> str:
     """Return one bar. Nothing here comes from outside but numbers and a date: no escaping."""
+    name, height = _SHAPES[day.status]
     x = place * _STEP + (_STEP - _WIDTH) / 2
-    status = day.status
-    if status is ComponentStatus.NO_DATA:
-        title = f"<title>{day.date}: no data</title>"
-        return f'<rect class="n" x="{x}" y="29" width="{_WIDTH}" height="5" rx="1">{title}</rect>'
-    ratio = percent(uptime((day,)))
-    failed = day.total - day.good
-    title = f"<title>{day.date}: {ratio}, {failed} of {day.total} checks failed</title>"
-    if status is ComponentStatus.OPERATIONAL:
-        return f'<rect class="o" x="{x}" width="{_WIDTH}" height="34" rx="1.5">{title}</rect>'
-    name, height = _LOW[status]
+    if day.total:
+        failed = day.total - day.good
+        seen = f"{percent(uptime((day,)))}, {failed} of {day.total} checks failed"
+    else:
+        seen = "no data"
     return (
-        f'<g>{title}<rect class="{name}t" x="{x}" width="{_WIDTH}" height="34" rx="1.5"/>'
-        f'<rect class="{name}" x="{x}" y="{_HEIGHT - height}" width="{_WIDTH}" '
-        f'height="{height}" rx="1.5"/></g>'
+        f'<rect class="{name}" x="{x}" y="{_HEIGHT - height}" width="{_WIDTH}" height="{height}" '
+        f'rx="1.5"><title>{day.date}: {seen}</title></rect>'
     )
 
 
 def _in_words(component: Component, days: Sequence[Day]) -> str:
-    bad = [day for day in days if day.status in _LOW]
+    bad = [day for day in days if day.status in _BAD]
     unseen = sum(not day.total for day in days)
     words = [f"{component.name}, uptime over {DAYS} days: {percent(uptime(days))}."]
     if bad:
@@ -74,22 +72,14 @@ def _in_words(component: Component, days: Sequence[Day]) -> str:
 
 
 def _key() -> Safe:
-    entries = [("o", "", 34, "99.9% or more")]
-    limits = ("99% to 99.9%", "95% to 99%", "below 95%")
-    entries += [(c, c + "t", h, w) for (c, h), w in zip(_LOW.values(), limits, strict=True)]
-    entries.append(("n", "", 5, "no data"))
-    return Safe(
-        '<ul class="key" aria-label="What the bars mean">'
-        + "".join(
-            '<li><svg viewBox="0 0 7 34" preserveAspectRatio="none" aria-hidden="true" '
-            'focusable="false">'
-            + (f'<rect class="{track}" width="7" height="34" rx="1.5"/>' if track else "")
-            + f'<rect class="{name}" y="{34 - height}" width="7" height="{height}" rx="1"/>'
-            f"</svg>{words}</li>"
-            for name, track, height, words in entries
-        )
-        + "</ul>"
+    words = ("no data", "99.9% or more", "99% to 99.9%", "95% to 99%", "below 95%")
+    entries = "".join(
+        f'<li><svg viewBox="0 0 7 {_HEIGHT}" preserveAspectRatio="none" aria-hidden="true" '
+        f'focusable="false"><rect class="{name}" y="{_HEIGHT - height}" width="7" '
+        f'height="{height}" rx="1.5"/></svg>{what}</li>'
+        for (name, height), what in zip(_SHAPES.values(), words, strict=True)
     )
+    return Safe(f'<ul class="key" aria-label="What the bars mean">{entries}</ul>')
 
 
 KEY = _key()

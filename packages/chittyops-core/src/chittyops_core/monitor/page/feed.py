@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
-from chittyops_core.monitor.page.markup import Safe, fill, instant, join
+from chittyops_core.monitor.page.markup import Safe, fill, instant, join, segment
 from chittyops_core.monitor.page.snapshot import Incident, Page
 from chittyops_core.monitor.page.words import said
 
@@ -59,7 +57,7 @@ def _entry(page: Page, one: Incident) -> Safe:
     return fill(
         _ENTRY,
         url=page.url,
-        id=quote(one.id, safe=""),
+        id=segment(one.id),
         name=one.name,
         created=instant(one.created_at),
         updated=instant(one.updated_at),

@@ -11,8 +11,19 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from fractions import Fraction
+from urllib.parse import quote
 
-__all__ = ["Safe", "date_time", "escape", "fill", "instant", "join", "percent", "seconds"]
+__all__ = [
+    "Safe",
+    "date_time",
+    "escape",
+    "fill",
+    "instant",
+    "join",
+    "percent",
+    "seconds",
+    "segment",
+]
 
 _NOT_A_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 (section 2.2) and HTML forbid, lone surrogates among it."""
@@ -51,6 +62,11 @@ def date_time(at: float) -> Safe:
     moment = datetime.fromtimestamp(at, UTC)
     words = f"{moment.day} {moment:%b %Y, %H:%M} UTC"
     return fill('<time datetime="{at}">{words}</time>', at=instant(at), words=words)
+
+
+def segment(text: str) -> str:
+    """Return *text* as one segment of an address; its slashes are no separators."""
+    return quote(text, safe="", errors="replace")
 
 
 def percent(ratio: Fraction | None) -> str:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from urllib.parse import quote
 
 from chittyops_core.monitor.page.bars import DAYS, KEY, bars, calendar
-from chittyops_core.monitor.page.markup import Safe, date_time, fill, join, percent, seconds
+from chittyops_core.monitor.page.markup import (
+    Safe,
+    date_time,
+    fill,
+    join,
+    percent,
+    seconds,
+    segment,
+)
 from chittyops_core.monitor.page.snapshot import (
     Component,
     ComponentStatus,
@@ -154,6 +161,8 @@ def _counts(them: Sequence[Component]) -> str:
     for status in reversed(ComponentStatus):
         if count := sum(component.status is status for component in them):
             parts.append(f"{count} {look_of(status).words.lower()}")
+    if len(parts) == 1 and len(them) > 1:
+        return f"All {len(them)} components: {parts[0].partition(' ')[2]}"
     return f"{len(them)} {'component' if len(them) == 1 else 'components'}: {', '.join(parts)}"
 
 
@@ -161,10 +170,10 @@ def _component(component: Component, level: str, today: date) -> Safe:
     look = look_of(component.status)
     days = calendar(component.days, today)
     is_well = component.status is ComponentStatus.OPERATIONAL
-    since = _NOTHING if is_well else fill(" since {at}", at=date_time(component.updated_at))
+    since = _NOTHING if is_well else fill("Since {at}. ", at=date_time(component.updated_at))
     return fill(
         '<li><div class="row"><{level}><bdi>{name}</bdi></{level}>'
-        '<p class="state s-{tone}">{icon} {words}{since}</p></div>{description}'
+        '<p class="state s-{tone}">{icon} {words}</p></div>{details}'
         '<div class="bars">{bars}</div><p class="foot"><span><span class="long">{all}</span>'
         '<span class="short">30</span> days ago</span> <span>{uptime}</span> <span>Today</span></p>'
         "{response}</li>",
@@ -173,8 +182,7 @@ def _component(component: Component, level: str, today: date) -> Safe:
         tone=look.tone,
         icon=icon(look.shape),
         words=look.words,
-        since=since,
-        description=_soft(component.description),
+        details=_soft(fill("{since}{text}", since=since, text=component.description)),
         bars=bars(component, days),
         all=DAYS,
         uptime=_uptime_in_words(days),
@@ -182,7 +190,7 @@ def _component(component: Component, level: str, today: date) -> Safe:
     )
 
 
-def _soft(text: str) -> Safe:
+def _soft(text: Safe) -> Safe:
     return fill('<p class="soft">{text}</p>', text=text) if text else _NOTHING
 
 
@@ -209,14 +217,14 @@ def _response_time(component: Component) -> Safe:
 
 def _linked(one: Incident) -> Safe:
     template = '<h3><a href="incidents/{id}"><bdi>{name}</bdi></a></h3>'
-    return fill(template, id=quote(one.id, safe=""), name=one.name)
+    return fill(template, id=segment(one.id), name=one.name)
 
 
 def _names(page: Page, ids: Iterable[str]) -> Safe:
     """Return who is affected, as a clause; empty when nobody who is on the page."""
     names = {component.id: component.name for component in page.components}
     hit = [fill("<bdi>{name}</bdi>", name=names[id_]) for id_ in ids if id_ in names]
-    return Safe(f" on {', '.join(hit)}") if hit else _NOTHING
+    return Safe(f" · {', '.join(hit)}") if hit else _NOTHING
 
 
 def _impact(page: Page, one: Incident) -> Safe:
@@ -261,12 +269,12 @@ def _maintenance(page: Page, one: Maintenance) -> Safe:
 
 
 def _past(page: Page, one: Incident) -> Safe:
-    """Return an incident in short: its last word, and a link to the others."""
+    """Return an incident in short: its last word, unless it is open and stands above in full."""
     return fill(
         '<div class="card incident gap"><div>{title}{impact}{last}</div></div>',
         title=_linked(one),
         impact=_impact(page, one),
-        last=_updates(one.updates[:1]),
+        last=_updates(one.updates[:1]) if one.is_resolved else _NOTHING,
     )
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, time
 from typing import Any
-from urllib.parse import quote
 
-from chittyops_core.monitor.page.markup import instant
+from chittyops_core.monitor.page.markup import instant, segment
 from chittyops_core.monitor.page.snapshot import (
     Component,
     ComponentStatus,
@@ -158,7 +157,7 @@ def _word(status: ComponentStatus) -> str:
 def _incidents(page: Page, incidents: Iterable[Incident]) -> list[Json]:
     by_id = _by_id(page)
     return [
-        _event(page, one, by_id, one.impact.value, one.resolved_at, f"/incidents/{_quoted(one.id)}")
+        _event(page, one, by_id, one.impact.value, one.resolved_at, f"/incidents/{segment(one.id)}")
         for one in incidents
     ]
 
@@ -177,10 +176,6 @@ def _maintenances(page: Page, maintenances: Iterable[Maintenance]) -> list[Json]
 
 def _by_id(page: Page) -> Mapping[str, Json]:
     return {c.id: _component(page, c, place) for place, c in enumerate(page.components, 1)}
-
-
-def _quoted(id_: str) -> str:
-    return quote(id_, safe="")
 
 
 def _event(

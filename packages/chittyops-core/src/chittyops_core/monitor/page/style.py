@@ -80,42 +80,47 @@ h3{font-size:1rem;font-weight:650}
 .group{color:var(--soft);font-size:.875rem;margin:1.5rem 0 .5rem}
 h4{font-size:1rem;font-weight:600}
 a{color:var(--accent);text-underline-offset:.15em}
+.brand{font-size:1rem;color:var(--soft)}
+main>h1{margin-bottom:.5rem}
 .brand a{color:inherit;text-decoration:none}
 a:hover,.brand a:hover{text-decoration:underline;text-decoration-thickness:2px}
 :focus-visible{outline:3px solid var(--accent);outline-offset:3px;border-radius:3px}
 .skip{position:absolute;left:-99rem;top:.5rem;z-index:1;background:var(--card);padding:.5rem 1rem}
 .skip:focus{left:1rem}
 .i{width:1.125em;height:1.125em;flex:none;fill:currentColor;vertical-align:-.2em}
-.i .g{fill:none;stroke:var(--card);stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
-.i .r{fill:none;stroke:currentColor;stroke-width:2}
+.g{fill:none;stroke:var(--g,var(--card));stroke-width:2;stroke-linecap:round;stroke-linejoin:round}
+.r{fill:none;stroke:currentColor;stroke-width:2}
 .banner{display:flex;align-items:center;gap:1rem;padding:1.25rem 1.5rem;border-radius:.75rem;
 border:1px solid var(--b);background:var(--t);color:var(--c)}
 .banner h2{margin:0;font-size:1.375rem;letter-spacing:-.01em}
 .banner p{color:var(--text);font-size:.875rem}
+.banner{--g:var(--t)}
 .banner .i{width:2.25rem;height:2.25rem}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.75rem}
 .card>*{padding:1rem 1.25rem}
 .card>*+*{border-top:1px solid var(--line)}
 .row{display:flex;flex-wrap:wrap;gap:.125rem 1rem;justify-content:space-between}
-.row h3,.row h4{flex:1 1 12rem}
+.row h3,.row h4{flex:1 1 auto}
 .state{color:var(--c);font-weight:550;font-size:.9375rem}
 .soft,.foot{color:var(--soft);font-size:.875rem}
-.bars{overflow:hidden;margin:.625rem 0 .375rem}
-.bars svg{display:block;width:100%;height:2.125rem}
-.o,.key .o{fill:var(--ok-bar)}.d{fill:var(--minor-bar)}.p{fill:var(--major-bar)}
+.bars{overflow:hidden;margin:.375rem 0}
+.bars svg{display:block;width:100%;height:2rem}
+.o{fill:var(--ok-bar)}.d{fill:var(--minor-bar)}.p{fill:var(--major-bar)}
 .m{fill:var(--bad-bar)}.n{fill:var(--none-bar)}
-.dt{fill:var(--minor-tint)}.pt{fill:var(--major-tint)}.mt{fill:var(--bad-tint)}
-.bars g:hover,.bars rect:hover{opacity:.7}
+.bars rect:hover{opacity:.7}
 .foot{display:flex;justify-content:space-between;align-items:center;gap:.75rem;
 font-variant-numeric:tabular-nums;font-size:.8125rem}
 .foot::before,.foot::after{content:"";order:1;flex:1;height:1px;background:var(--line)}
 .foot::after{order:3}
-.foot>:nth-child(2){order:2;color:var(--text)}.foot>:nth-child(3){order:4}
+.foot>span{white-space:nowrap}
+.took{margin-top:.375rem;font-size:.8125rem}
+.foot>:nth-child(2){order:2;color:var(--text);font-weight:550}.foot>:nth-child(3){order:4}
 .short{display:none}
 .key{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin-top:.875rem;color:var(--soft);
 font-size:.8125rem}
-.key svg{width:.4375rem;height:1.125rem;vertical-align:-.25em;margin-right:.375rem}
+.key svg{width:.4375rem;height:1rem;vertical-align:-.25em;margin-right:.375rem}
 .said{margin-top:.75rem;padding-left:1rem;border-left:2px solid var(--line)}
+.said:first-child{margin-top:0}
 .said li+li{margin-top:.75rem}
 .said p{white-space:pre-line}
 .said b{font-weight:650}
@@ -140,9 +145,11 @@ header{padding-top:1.25rem}
 .banner h2{font-size:1.1875rem}
 .card>*{padding:.875rem 1rem}
 .bars svg{width:300%;margin-left:-200%}
+.foot{gap:.25rem}
+.foot::before,.foot::after{display:none}
 .long{display:none}.short{display:inline}
 }
-@media (prefers-reduced-motion:no-preference){.bars g,.bars rect{transition:opacity .1s}}
+@media (prefers-reduced-motion:no-preference){.bars rect{transition:opacity .1s}}
 @media print{
 body{border:0;font-size:10pt}
 .skip,footer ul{display:none}
