@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from chittyops_core.monitor.page.markup import Safe, escape, percent
+from chittyops_core.monitor.page.markup import Safe, escape, percent, share
 from chittyops_core.monitor.page.snapshot import Component, ComponentStatus, Day, uptime
 
-__all__ = ["DAYS", "KEY", "bars", "calendar"]
+__all__ = ["DAYS", "KEY", "bars", "calendar", "in_calendar"]
 
 DAYS = 90
 _STEP, _WIDTH, _HEIGHT = 10, 7, 32
@@ -26,15 +26,19 @@ _NAMED_DAYS = 10
 """How many bad days the text alternative names; a listener has heard enough then."""
 
 
-def calendar(days: Sequence[Day], today: date) -> list[Day]:
-    """Return the 90 days that end with *today*; one that is not in *days* has no data."""
+def calendar(today: date) -> list[Day]:
+    """Return the 90 days that end with *today*, all without data."""
+    return [Day(today - timedelta(days=back), 0, 0) for back in range(DAYS - 1, -1, -1)]
+
+
+def in_calendar(days: Sequence[Day], blank: Sequence[Day]) -> list[Day]:
+    """Return *blank* (from `calendar`) with those of *days* put in their places."""
     by_date = {day.date: day for day in days}
-    dates = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    return [by_date.get(d) or Day(d, 0, 0) for d in dates]
+    return [by_date.get(day.date, day) for day in blank]
 
 
 def bars(component: Component, days: Sequence[Day]) -> Safe:
-    """Return the bars of *days* (from `calendar`) as an SVG image with a text alternative."""
+    """Return the bars of *days* (from `in_calendar`) as an SVG image with a text alternative."""
     drawn = "".join([_bar(place, day) for place, day in enumerate(days)])
     label = escape(_in_words(component, days))
     return Safe(
@@ -49,7 +53,7 @@ def _bar(place: int, day: Day) -> str:
     x = place * _STEP + (_STEP - _WIDTH) / 2
     if day.total:
         failed = day.total - day.good
-        seen = f"{percent(uptime((day,)))}, {failed} of {day.total} checks failed"
+        seen = f"{share(day.good, day.total)}, {failed} of {day.total} checks failed"
     else:
         seen = "no data"
     return (
@@ -64,7 +68,7 @@ def _in_words(component: Component, days: Sequence[Day]) -> str:
     words = [f"{component.name}, uptime over {DAYS} days: {percent(uptime(days))}."]
     if bad:
         ranked = sorted(bad, key=lambda day: day.good / day.total)[:_NAMED_DAYS]
-        named = ", ".join(f"{day.date} {percent(uptime((day,)))}" for day in ranked)
+        named = ", ".join(f"{day.date} {share(day.good, day.total)}" for day in ranked)
         words.append(f"{len(bad)} {'day' if len(bad) == 1 else 'days'} below 99.9%: {named}.")
     if unseen:
         words.append(f"{unseen} {'day' if unseen == 1 else 'days'} without data.")

@@ -23,6 +23,7 @@ __all__ = [
     "percent",
     "seconds",
     "segment",
+    "share",
 ]
 
 _NOT_A_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -71,9 +72,12 @@ def segment(text: str) -> str:
 
 def percent(ratio: Fraction | None) -> str:
     """Return *ratio* with two digits, cut and not rounded: 99.999 % is not 100 %."""
-    if ratio is None:
-        return "no data"
-    hundredths = ratio.numerator * 10_000 // ratio.denominator
+    return "no data" if ratio is None else share(ratio.numerator, ratio.denominator)
+
+
+def share(part: int, total: int) -> str:
+    """Return *part* of *total*, which is not 0, as `percent` would; it makes no fraction."""
+    hundredths = part * 10_000 // total
     whole, rest = divmod(hundredths, 100)
     return f"{whole}%" if hundredths == 10_000 else f"{whole}.{rest:02}%"
 

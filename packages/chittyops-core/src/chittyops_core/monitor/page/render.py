@@ -26,8 +26,7 @@ _DOCUMENT = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="robots" content="noarchive">{refresh}
+<meta name="color-scheme" content="light dark">{refresh}
 <title>{title}</title>
 <link rel="alternate" type="application/atom+xml" title="Incidents" href="{root}history.atom">
 <link rel="icon" href="data:image/svg+xml,{favicon}">

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from chittyops_core.monitor.page.bars import DAYS, KEY, bars, calendar
+from chittyops_core.monitor.page.bars import DAYS, KEY, bars, calendar, in_calendar
 from chittyops_core.monitor.page.markup import (
     Safe,
     date_time,
@@ -100,7 +100,7 @@ def components(page: Page) -> Safe:
     """Return all components in their groups; a group stands where its first component does."""
     if not page.components:
         return _NOTHING
-    today = _day_of(page.updated_at)
+    blank = calendar(_day_of(page.updated_at))
     groups: dict[str | None, list[Component]] = {}
     for component in page.components:
         groups.setdefault(component.group, []).append(component)
@@ -109,7 +109,7 @@ def components(page: Page) -> Safe:
         if group is not None:
             parts.append(fill('<h3 class="group"><bdi>{group}</bdi></h3>', group=group))
         level = "h3" if group is None else "h4"
-        rows = join(_component(component, level, today) for component in members)
+        rows = join(_component(component, level, blank) for component in members)
         parts.append(fill('<ul class="card gap">{rows}</ul>', rows=rows))
     return join([*parts, KEY, Safe("</section>")])
 
@@ -166,9 +166,9 @@ def _counts(them: Sequence[Component]) -> str:
     return f"{len(them)} {'component' if len(them) == 1 else 'components'}: {', '.join(parts)}"
 
 
-def _component(component: Component, level: str, today: date) -> Safe:
+def _component(component: Component, level: str, blank: Sequence[Day]) -> Safe:
     look = look_of(component.status)
-    days = calendar(component.days, today)
+    days = in_calendar(component.days, blank)
     is_well = component.status is ComponentStatus.OPERATIONAL
     since = _NOTHING if is_well else fill("Since {at}. ", at=date_time(component.updated_at))
     return fill(
