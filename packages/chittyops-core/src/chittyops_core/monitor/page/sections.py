@@ -194,13 +194,18 @@ def _soft(text: Safe) -> Safe:
     return fill('<p class="soft">{text}</p>', text=text) if text else _NOTHING
 
 
-def _uptime_in_words(days: Sequence[Day]) -> str:
+def _uptime_in_words(days: Sequence[Day]) -> Safe:
     """Return the uptime of all days: also on a narrow screen, which shows fewer."""
     ratio = uptime(days)
     if ratio is None:
-        return "no data yet"
+        return Safe("no data yet")
     seen = sum(day.total > 0 for day in days)
-    return f"{percent(ratio)} over {seen} {'day' if seen == 1 else 'days'}"
+    return fill(
+        '{percent} <span class="long">uptime </span>over {seen} {days}',
+        percent=percent(ratio),
+        seen=seen,
+        days="day" if seen == 1 else "days",
+    )
 
 
 def _response_time(component: Component) -> Safe:

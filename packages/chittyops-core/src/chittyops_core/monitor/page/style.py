@@ -151,7 +151,7 @@ header{padding-top:1.25rem}
 }
 @media (prefers-reduced-motion:no-preference){.bars rect{transition:opacity .1s}}
 @media print{
-body{border:0;font-size:10pt}
+body{border:0;background:none;font-size:10pt}
 .skip,footer ul{display:none}
 .card>*,.incident{break-inside:avoid}
 .banner,.bars,.i,.key{print-color-adjust:exact;-webkit-print-color-adjust:exact}
