@@ -9,18 +9,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chittyops_core.model.monitoring import Measurement, Monitor
 from chittyops_core.monitor.conditions import parse
 from chittyops_core.monitor.probes import conditions_of, contexts, probe_for
+from chittyops_core.monitor.probes.base import Deadline, LookError
+from chittyops_core.monitor.probes.http_reader import read_response
+from chittyops_core.monitor.probes.net import Line
 from monitor.certificates import NAME, Authority, self_signed
 from monitor.servers import OK, Answer, read_request, says, serve
 
@@ -153,6 +157,28 @@ def test_what_is_no_answer_is_explained(response: bytes, why: str) -> None:
 
     assert why in seen.error
     assert "itself failed" not in seen.error
+
+
+PIECES = st.sampled_from([
+    b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 ", b"\r\n", b"\n", b"5\r\n", b"hello", b"0\r\n\r\n", b"a: b",
+    b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5\r\n", b"Content-Length: \xb2\r\n", b"\0",
+])  # fmt: skip
+
+
+@given(st.lists(PIECES | st.binary(max_size=9), max_size=12).map(b"".join))
+def test_no_bytes_make_the_reader_raise_anything_but_its_own_error(data: bytes) -> None:
+    """Whatever comes, it is a response or a LookError."""
+    here, there = socket.socketpair()
+    with there, Line(here, Deadline(30)) as line:
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+        try:
+            response = read_response(line, is_head=False)
+        except LookError:
+            return
+
+    assert 200 <= response.status <= 999
+    assert len(response.body) <= len(data)
 
 
 def test_an_endless_body_is_cut() -> None:
@@ -432,51 +458,74 @@ def test_what_speaks_no_tls_is_told() -> None:
 
 
 @pytest.fixture
-def name_server() -> Any:
-    """A real name server on loopback that knows `a.example`, and never answers `slow.example`."""
-    dns_message = pytest.importorskip("dns.message")
+def name_server() -> Iterator[str]:
+    """A real name server on loopback that knows `a.example`, and never answers `slow.example`.
+
+    What it says of `large.example` fits TCP only.
+    """
+    pytest.importorskip("dns.message")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+
+        def by_tcp(other: socket.socket) -> None:
+            size = int.from_bytes(other.recv(2), "big")
+            answer = answer_of(other.recv(size), is_udp=False)
+            assert answer is not None
+            other.sendall(len(answer).to_bytes(2, "big") + answer)
+
+        def by_udp() -> None:
+            while (data := sock.recvfrom(4096))[0] != b"end":
+                if (answer := answer_of(data[0], is_udp=True)) is not None:
+                    sock.sendto(b"nonsense", data[1])
+                    sock.sendto(answer, data[1])
+
+        with serve(by_tcp) as port:
+            sock.bind(("127.0.0.1", port))
+            thread = threading.Thread(target=by_udp)
+            thread.start()
+            yield f"127.0.0.1:{port}"
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(b"end", ("127.0.0.1", port))
+            thread.join()
+
+
+def answer_of(data: bytes, *, is_udp: bool) -> bytes | None:
+    import dns.flags
+    import dns.message
     import dns.rcode
     import dns.rrset
 
-    with ExitStack() as stack:
-        sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        sock.bind(("127.0.0.1", 0))
-
-        def run() -> None:
-            while (data := sock.recvfrom(4096))[0] != b"end":
-                query = dns_message.from_wire(data[0])
-                answer = dns_message.make_response(query)
-                name = str(query.question[0].name)
-                if name == "slow.example.":
-                    continue
-                if name == "a.example.":
-                    answer.answer.append(
-                        dns.rrset.from_text(name, 60, "IN", "A", "192.0.2.2", "192.0.2.1")
-                    )
-                elif name != "empty.example.":
-                    answer.set_rcode(dns.rcode.REFUSED if "refused" in name else dns.rcode.NXDOMAIN)
-                sock.sendto(answer.to_wire(), data[1])
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        port = sock.getsockname()[1]
-        yield f"127.0.0.1:{port}"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-            last.sendto(b"end", ("127.0.0.1", port))
-        thread.join()
+    query = dns.message.from_wire(data)
+    answer = dns.message.make_response(query)
+    name = query.question[0].name.to_text()
+    known = {"a.example.": ["192.0.2.2", "192.0.2.1"],
+             "large.example.": [f"192.0.2.{n}" for n in range(99)]}  # fmt: skip
+    if name == "slow.example.":
+        return None
+    if name == "large.example." and is_udp:
+        answer.flags |= dns.flags.TC
+    elif name in known:
+        answer.answer.append(dns.rrset.from_text(name, 60, "IN", "A", *known[name]))
+    elif name != "empty.example.":
+        answer.set_rcode(dns.rcode.REFUSED if "refused" in name else dns.rcode.NXDOMAIN)
+    return answer.to_wire()
 
 
 def test_a_name_server_is_asked(name_server: str) -> None:
-    """What it says is told, and what it does not know."""
+    """What it says is told, and what it does not know; the deadline holds."""
     known = look("dns", "a.example", server=name_server)
     empty = look("dns", "empty.example", server=name_server, type="MX")
+    large = look("dns", "large.example", server=name_server)
+    late = look("dns", "slow.example", server=name_server, timeout_s=0.2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    refused = look("dns", "a.example", server=f"127.0.0.1:{port}")
 
-    assert known.error == ""
-    assert known.values["answers"] == 2
+    assert (known.error, known.values["answers"], known.values["ttl"]) == ("", 2, 60)
     assert known.values["answer"] == "192.0.2.1, 192.0.2.2"
-    assert known.values["ttl"] == 60
-    assert empty.values["answers"] == 0
+    assert (empty.error, empty.values["answers"]) == ("", 0)
+    assert (large.error, large.values["answers"]) == ("", 99)
     assert "NXDOMAIN" in look("dns", "no.example", server=name_server).error
     assert "REFUSED" in look("dns", "refused.example", server=name_server).error
-    late = look("dns", "slow.example", server=name_server, timeout_s=0.2)
     assert late.error == f"no answer from the name server {name_server} within 0.2s"
+    assert refused.error.endswith("connection refused, nothing listens there")

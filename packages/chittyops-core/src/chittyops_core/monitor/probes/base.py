@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, final
 
@@ -135,7 +135,7 @@ class Probe(ABC):
     def _asks_for(self, name: str) -> bool:
         """Say whether a condition asks for *name*: what is large is given only then."""
         conditions = self.monitor.conditions or self.default_conditions
-        return any(text.lstrip().startswith(name) for text in conditions)
+        return any(re.match(rf"\s*{name}\b", text) for text in conditions)
 
     def _shown_target(self) -> str:
         """Return the target as messages may show it."""
@@ -168,12 +168,15 @@ class Probe(ABC):
         )
 
 
-def nearest(name: str, known: Mapping[str, object]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean ...?`, or what there is, for a person who typed *name*."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    import difflib  # only for who has made a mistake
+
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; there is {', '.join(sorted(known))}" if known else "; there is none"
+    return f"; there is {', '.join(names)}" if names else "; there is none"
 
 
 def one_line(text: str, most: int = 500) -> str:

@@ -1,16 +1,24 @@
-"""`dns`: what does a name server say of a name?"""
+"""`dns`: what does a name server say of a name?
+
+dnspython builds and reads the messages; the sockets are our own, because `dns.query` loads whatever
+it finds of asyncio, QUIC and HTTP clients (32 MB where they are installed).
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chittyops_core.errors import MonitorError
 from chittyops_core.monitor.probes import checks
 from chittyops_core.monitor.probes.base import Check, Deadline, LookError, Probe, Unit, Values
-from chittyops_core.monitor.probes.net import Address, host_name
+from chittyops_core.monitor.probes.net import Address, host_name, open_line, reason
+
+if TYPE_CHECKING:
+    from dns.message import Message
 
 __all__ = ["DnsProbe"]
 
@@ -61,9 +69,7 @@ class DnsProbe(Probe):
         self._name = host_name(target)
 
     def _look(self, values: Values, deadline: Deadline) -> None:
-        import dns.exception
         import dns.message
-        import dns.query
         import dns.rcode
         import dns.rdatatype
 
@@ -72,17 +78,13 @@ class DnsProbe(Probe):
         query = dns.message.make_query(self._name, wanted)
         began = time.monotonic()
         try:
-            answer, _ = dns.query.udp_with_fallback(
-                query,
-                server.host,
-                port=server.port,
-                timeout=deadline.left(),
-                ignore_unexpected=True,
-            )
-        except dns.exception.Timeout:
+            answer = _ask_by_udp(query, server, deadline)
+            if answer is None:
+                answer = _ask_by_tcp(query, server, deadline)
+        except TimeoutError:
             raise TimeoutError(f"no answer from the name server {server}") from None
-        except (OSError, dns.exception.DNSException) as error:
-            raise LookError(f"the name server {server} does not answer: {error}") from error
+        except OSError as error:
+            raise LookError(f"the name server {server} cannot be asked: {reason(error)}") from error
         values["response_time"] = time.monotonic() - began
         if answer.rcode() == dns.rcode.NXDOMAIN:
             raise LookError(f"the name {self._name} does not exist (NXDOMAIN from {server})")
@@ -94,6 +96,52 @@ class DnsProbe(Probe):
         values["answer"] = ", ".join(texts)[:1000]
         if found:
             values["ttl"] = min(records.ttl for records in found)
+
+
+def _ask_by_udp(query: Message, server: Address, deadline: Deadline) -> Message | None:
+    """Return the answer; None when it does not fit. Raises OSError, TimeoutError."""
+    import dns.exception
+    import dns.flags
+    import dns.message
+
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        # Connected: the kernel drops what others send, and tells that nobody listens.
+        sock.connect((server.host, server.port))
+        sock.settimeout(deadline.left())
+        sock.send(query.to_wire())
+        while True:
+            sock.settimeout(deadline.left())
+            data = sock.recv(65535)
+            try:
+                answer = dns.message.from_wire(data)
+            except dns.exception.DNSException:
+                continue  # nonsense, or a forgery: the answer may still come
+            if query.is_response(answer):
+                return None if answer.flags & dns.flags.TC else answer
+
+
+def _ask_by_tcp(query: Message, server: Address, deadline: Deadline) -> Message:
+    """Ask again by TCP (RFC 7766, section 5). Raises LookError, OSError, TimeoutError."""
+    import dns.exception
+    import dns.message
+
+    with open_line(server, deadline, {}) as line:
+        sent = query.to_wire()
+        line.send(len(sent).to_bytes(2, "big") + sent)
+        data = b""
+        while len(data) < 2 or len(data) - 2 < int.from_bytes(data[:2], "big"):
+            more = line.receive()
+            if not more:
+                raise LookError(f"the name server {server} broke off its answer")
+            data += more
+    try:
+        answer = dns.message.from_wire(data[2 : 2 + int.from_bytes(data[:2], "big")])
+    except dns.exception.DNSException as error:
+        raise LookError(f"the name server {server} answers nonsense: {error}") from error
+    if not query.is_response(answer):
+        raise LookError(f"the name server {server} answers another question")
+    return answer
 
 
 def _first_server() -> Address:

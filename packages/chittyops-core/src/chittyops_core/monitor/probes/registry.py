@@ -1,9 +1,10 @@
-"""From a monitor to its probe: entry points of the group `chittyops.probes`, read once."""
+"""From a monitor to its probe: this package's kinds, and entry points for more."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from chittyops_core._kit.clock import Clock
 from chittyops_core.errors import ConditionError, MonitorError
@@ -11,35 +12,60 @@ from chittyops_core.model.monitoring import Monitor
 from chittyops_core.monitor.conditions import DURATIONS, SIZES, Condition, parse
 from chittyops_core.monitor.probes.base import Probe, Unit, nearest
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 __all__ = ["conditions_of", "kinds", "probe_for", "require"]
 
 
+OWN = (
+    "command",
+    "disk",
+    "dns",
+    "heartbeat",
+    "http",
+    "process",
+    "python",
+    "sql",
+    "tcp",
+    "tls",
+)
+"""The kinds of this package. They are entry points too, but found without reading the metadata of
+all packages, which takes 6 MB; so nobody can put another probe in their place either."""
+
+
 @lru_cache(maxsize=1)
-def _found() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="chittyops.probes")}
+def _others() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    found = entry_points(group="chittyops.probes")
+    return {entry.name: entry for entry in found if entry.name not in OWN}
 
 
 @lru_cache
 def _class_of(kind: str) -> type[Probe]:
-    entry = _found().get(kind)
-    if entry is None:
+    if kind not in OWN and kind not in _others():
         raise MonitorError(
-            f"there is no probe {kind!r}{nearest(kind, _found())}",
+            f"there is no probe {kind!r}{nearest(kind, kinds())}",
             remedy="Correct the monitor's kind, or install the package that brings it.",
         )
     try:
-        loaded: type[Probe] = entry.load()
+        if kind in OWN:
+            module = import_module(f"chittyops_core.monitor.probes.{kind}")
+            loaded: type[Probe] = getattr(module, f"{kind.title()}Probe")
+        else:
+            loaded = _others()[kind].load()
     except ImportError as error:
         raise MonitorError(
             f"the probe {kind!r} cannot be loaded: {error}",
-            remedy="Install what it needs: pip install 'chittyops-core[local]'.",
+            remedy="Install what it needs: pip install 'chittyops-core[monitor]'.",
         ) from error
     return loaded
 
 
 def kinds() -> list[str]:
     """Return the kinds of probe that are installed, sorted."""
-    return sorted(_found())
+    return sorted([*OWN, *_others()])
 
 
 def probe_for(monitor: Monitor, clock: Clock | None = None) -> Probe:

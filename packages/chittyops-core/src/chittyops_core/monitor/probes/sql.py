@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from chittyops_core.errors import MonitorError
@@ -24,6 +25,9 @@ MAX_ROWS = 1000
 
 MAX_TEXT = 500
 """Characters of the first value that are kept."""
+
+MAX_BYTES = 1 << 20
+"""Of one value, in SQLite: a probe must not fill the agent's memory."""
 
 _STEPS = 1000
 """SQLite's instructions between two looks at the clock: well below a millisecond."""
@@ -92,7 +96,7 @@ class SqlProbe(Probe):
         # the network is gone.
         left = deadline.left()
         return blocking.call(
-            ("sql", self.monitor.name),
+            ("sql", self.monitor.target, self._statement),
             lambda: _ask_postgresql(self.monitor.target, self._statement, left),
             deadline,
             waiting="no answer from PostgreSQL",
@@ -113,6 +117,7 @@ def _ask_sqlite(path: Path, statement: str, deadline: Deadline) -> list[tuple[An
             database.set_authorizer(
                 lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
             )
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES)
             database.set_progress_handler(lambda: _is_over(deadline), _STEPS)
             with closing(database.execute(statement)) as cursor:
                 return cursor.fetchmany(MAX_ROWS)
@@ -143,12 +148,19 @@ def _ask_postgresql(url: str, statement: str, left_s: float) -> list[tuple[Any, 
             database.execute(
                 "SELECT set_config('statement_timeout', %s, true)", (str(round(left_s * 1000)),)
             )
-            # Binary results come by the extended protocol, which takes one statement only.
-            with database.cursor(binary=True) as cursor:
-                cursor.execute(statement.encode())
-                rows = cursor.fetchmany(MAX_ROWS) if cursor.description else []
+            # Row by row, so that a whole table never comes here; and by the extended protocol,
+            # which takes one statement only.
+            with (
+                database.cursor() as cursor,
+                closing(
+                    cast(
+                        "Generator[tuple[Any, ...], None, None]", cursor.stream(statement.encode())
+                    )
+                ) as rows,
+            ):
+                found = list(islice(rows, MAX_ROWS))
             database.rollback()
-            return rows
+            return found
     except psycopg.errors.QueryCanceled as error:
         raise TimeoutError("the statement did not end") from error
     except psycopg.Error as error:
