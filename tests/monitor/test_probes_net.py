@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -452,6 +453,50 @@ def test_what_speaks_no_tls_is_told() -> None:
             seen = look("tls", f"127.0.0.1:{port}", timeout_s=0.3)
 
         assert why in seen.error.replace("broke off the", "during the")
+
+
+def test_a_handshake_that_drips_meets_the_deadline() -> None:
+    """Slow-loris below TLS: a record of which a byte comes at a time."""
+    dripped = []
+
+    def answer(sock: socket.socket) -> None:
+        sock.sendall(b"\x16\x03\x03\x40\x00\x02")
+        for _ in range(500):
+            time.sleep(0.02)
+            sock.sendall(b"\0")
+            dripped.append(1)
+
+    with serve(answer) as port:
+        seen = look("tls", f"127.0.0.1:{port}", timeout_s=0.3)
+
+    assert seen.error == f"no TLS handshake with 127.0.0.1:{port} within 0.3s"
+    assert 0 < len(dripped) < 500
+
+
+def test_a_server_whose_queue_is_full_meets_the_deadline(tmp_path: Path) -> None:
+    """By TCP nothing answers; a unix socket says so at once."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        own = stack.enter_context(socket.socket(socket.AF_UNIX))
+        own.bind(str(tmp_path / "full.sock"))
+        own.listen(0)
+        for _ in range(4):
+            for family, place in (
+                (socket.AF_INET, ("127.0.0.1", port)),
+                (socket.AF_UNIX, str(tmp_path / "full.sock")),
+            ):
+                waiting = stack.enter_context(socket.socket(family))
+                waiting.setblocking(False)
+                waiting.connect_ex(place)
+
+        tcp = look("tcp", f"127.0.0.1:{port}", timeout_s=0.2)
+        unix = look("tcp", f"unix:{tmp_path}/full.sock", timeout_s=0.2)
+
+    assert tcp.error == f"no connection to 127.0.0.1:{port} within 0.2s"
+    assert "within 0.2s" in unix.error or unix.error.endswith("nobody accepts")
 
 
 # --- dns ---
