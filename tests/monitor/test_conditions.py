@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chittyops_core.errors import ConditionError
-from chittyops_core.monitor.conditions import Condition, parse, parse_duration, show_duration
+from chittyops_core.monitor.conditions import Condition, parse, parse_duration
+from chittyops_core.monitor.units import show_duration
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
 STEPS = st.one_of(

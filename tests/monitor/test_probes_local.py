@@ -100,6 +100,14 @@ def test_every_entry_point_names_a_probe_of_that_kind() -> None:
         (monitor("http", "http://x", headers=["a"]), "a mapping"),
         (monitor("http", "http://x", ca_file="ca.pem"), "an absolute path"),
         (monitor("http", "http://x", connect="x"), "host:port"),
+        (monitor("http", "http://x", connect=5), "a printable text"),
+        (monitor("tls", "x", host=5), "a printable text"),
+        (monitor("http", "http://x:0"), "from 1 to 65535"),
+        (monitor("command", "x", environment={"A=B": "x"}), "'A=B' cannot be one"),
+        (monitor("command", "x", environment={"A": "\0"}), "'A' cannot be one"),
+        (monitor("heartbeat", "j", grace="9" * 400), "a number below"),
+        (monitor("dns", "a..b"), "no host name"),
+        (monitor("dns", "a", server="ns.example"), "an IP address"),
         (monitor("http", "ftp://x"), "it should be http://..."),
         (monitor("http", "http://"), "it should be http://..."),
         (monitor("http", "http://a:b@x"), "put them into the option headers"),
@@ -528,6 +536,9 @@ def test_postgresql_is_asked_and_only_read(postgresql: str) -> None:
 def test_postgresql_that_does_not_answer_is_told(postgresql: str) -> None:
     """And no message holds the password."""
     nobody = look("sql", "postgresql://watch:hush@127.0.0.1:1/x")
+    echoed = look("sql", postgresql, statement="SELECT 'hush'::int")
+    with pytest.raises(MonitorError, match="libpq can read") as unread:
+        require(monitor("sql", "postgresql://u:hush@[::1/x?password=hush"))
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -536,7 +547,8 @@ def test_postgresql_that_does_not_answer_is_told(postgresql: str) -> None:
 
     assert nobody.error.startswith("the database said: ")
     assert late.error == "no answer from PostgreSQL within 0.2s"
-    assert "hush" not in nobody.error + late.error
+    assert '"***"' in echoed.error
+    assert "hush" not in nobody.error + late.error + unread.value.message
 
 
 # --- heartbeat ---
@@ -628,7 +640,9 @@ def test_a_command_gets_a_small_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_command_that_cannot_run_is_told() -> None:
     """A missing program, a signal."""
-    assert "cannot be started" in look("command", "/no/such/program").error
+    assert look("command", "/no/such/program").error == (
+        "/no/such/program cannot be started: No such file or directory: /no/such/program"
+    )
     assert look("command", "kill -9 $$", shell=True).values["exit_status"] == -9
 
 

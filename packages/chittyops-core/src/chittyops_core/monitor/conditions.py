@@ -29,17 +29,9 @@ from attrs import frozen
 
 from chittyops_core.errors import ConditionError
 from chittyops_core.model.monitoring import Scalar
+from chittyops_core.monitor.units import DURATIONS, SIZES, show_duration
 
-__all__ = ["DURATIONS", "SIZES", "Condition", "parse", "parse_duration", "show_duration"]
-
-DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-"""Mapping of unit to seconds."""
-
-SIZES = {
-    **{unit: 1000.0 ** (power + 1) for power, unit in enumerate("KMGT")},
-    **{f"{unit}i": 1024.0 ** (power + 1) for power, unit in enumerate("KMGT")},
-}
-"""Mapping of unit to bytes."""
+__all__ = ["Condition", "parse", "parse_duration"]
 
 _FACTORS = {**DURATIONS, **SIZES, "%": 1.0, "": 1.0}
 _ORDERINGS = ("<", "<=", ">", ">=")
@@ -179,14 +171,6 @@ def parse_duration(text: str | float) -> float:
     if unit not in {*DURATIONS, ""} or number <= 0 or not reader.is_at_end():
         reader.fail(0, "a duration above zero, such as 500ms, 30s or 1h")
     return number * _FACTORS[unit]
-
-
-def show_duration(seconds: float) -> str:
-    """Return *seconds* as a person reads it: `740ms`, `12.5s`, `3h`, `14d`."""
-    size = abs(seconds)
-    unit = next((u for u in ("d", "h", "m", "s") if size >= DURATIONS[u]), "ms")
-    digits = 3 if unit == "ms" else 4
-    return f"{seconds / DURATIONS[unit]:.{digits}g}{unit}"
 
 
 def _is_number(value: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["flag", "one_of", "path", "text", "texts"]
+__all__ = ["environment", "flag", "one_of", "path", "text", "texts"]
 
 
 def text(value: Any) -> str:
@@ -36,6 +36,15 @@ def texts(value: Any) -> dict[str, str]:
     ):
         raise ValueError(f"a mapping of names to texts, not {value!r}")
     return dict(value)
+
+
+def environment(value: Any) -> dict[str, str]:
+    """Check for variables that execve(2) can pass on."""
+    found = texts(value)
+    for name, text_ in found.items():
+        if not name or "=" in name or "\0" in name + text_:
+            raise ValueError(f"a mapping of variables; {name!r} cannot be one")
+    return found
 
 
 class one_of:

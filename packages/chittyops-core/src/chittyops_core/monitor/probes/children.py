@@ -75,8 +75,10 @@ class Children:
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
                     pass_fds=pass_fds,
                 )  # fmt: skip
-            except (OSError, ValueError) as error:
-                raise LookError(f"{words[0]} cannot be started: {error}") from error
+            except OSError as error:
+                raise LookError(
+                    f"{words[0]} cannot be started: {error.strerror}: {error.filename}"
+                ) from error
         output = bytearray()
         try:
             has_ended = _follow(child, output, deadline)

@@ -35,7 +35,7 @@ class CommandProbe(Probe):
     options: ClassVar[Mapping[str, Check]] = {
         "shell": checks.flag,
         "folder": checks.path,
-        "environment": checks.texts,
+        "environment": checks.environment,
     }
 
     def _prepare(self, target: str) -> None:

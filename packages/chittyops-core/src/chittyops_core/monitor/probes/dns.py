@@ -58,6 +58,7 @@ class DnsProbe(Probe):
     }
 
     def _prepare(self, target: str) -> None:
+        self._name = host_name(target)
         try:
             import dns.message  # noqa: F401 - told now, not at the first look
         except ImportError as error:
@@ -66,7 +67,6 @@ class DnsProbe(Probe):
                 remedy="pip install 'chittyops-core[monitor]'",
                 monitor=self.monitor.name,
             ) from error
-        self._name = host_name(target)
 
     def _look(self, values: Values, deadline: Deadline) -> None:
         import dns.message

@@ -14,8 +14,9 @@ from attrs import evolve, frozen
 
 from chittyops_core._kit.clock import Clock
 from chittyops_core.model.monitoring import Monitor
-from chittyops_core.monitor.conditions import parse_duration, show_duration
+from chittyops_core.monitor.conditions import parse_duration
 from chittyops_core.monitor.probes.base import Check, Deadline, LookError, Probe, Unit, Values
+from chittyops_core.monitor.units import show_duration
 
 __all__ = ["Heartbeat", "HeartbeatProbe", "HeartbeatState", "Ping"]
 

@@ -53,8 +53,8 @@ class HttpProbe(Probe):
     options: ClassVar[Mapping[str, Check]] = {
         "method": checks.one_of("GET", "HEAD", "OPTIONS", "POST"),
         "headers": lambda value: _check_headers(value),
-        "host": host_name,
-        "connect": Address.parse,
+        "host": lambda value: host_name(checks.text(value)),
+        "connect": lambda value: Address.parse(checks.text(value)),
         "ca_file": checks.path,
     }
 
@@ -72,6 +72,8 @@ class HttpProbe(Probe):
             self._is_tls = url.scheme == "https"
             default_port = 443 if self._is_tls else 80
             port = default_port if url.port is None else url.port
+            if port == 0:
+                raise ValueError("the port should be from 1 to 65535")
             host = host_name(f"[{url.hostname}]" if ":" in url.hostname else url.hostname)
             address = Address(host, port)
             where = f"{url.path}?{url.query}" if url.query else url.path

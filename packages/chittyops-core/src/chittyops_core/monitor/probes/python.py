@@ -59,7 +59,7 @@ class PythonProbe(Probe):
         "arguments": lambda value: _arguments(value),
         "path": checks.path,
         "python": checks.path,
-        "environment": checks.texts,
+        "environment": checks.environment,
     }
 
     def _prepare(self, target: str) -> None:

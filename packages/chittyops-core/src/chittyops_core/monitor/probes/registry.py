@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from chittyops_core._kit.clock import Clock
 from chittyops_core.errors import ConditionError, MonitorError
 from chittyops_core.model.monitoring import Monitor
-from chittyops_core.monitor.conditions import DURATIONS, SIZES, Condition, parse
+from chittyops_core.monitor.conditions import Condition, parse
 from chittyops_core.monitor.probes.base import Probe, Unit, nearest
+from chittyops_core.monitor.units import DURATIONS, SIZES
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -63,17 +63,24 @@ class SqlProbe(Probe):
             self._path = checks.path(target.removeprefix("sqlite:"))
         elif target.startswith(("postgresql://", "postgres://")):
             try:
-                import psycopg  # noqa: F401 - told now, not at the first look
+                from psycopg import ProgrammingError, conninfo
             except ImportError as error:
                 raise MonitorError(
                     f"the monitor {self.monitor.name!r}: PostgreSQL needs psycopg",
                     remedy="pip install 'chittyops-core[postgres]'",
                     monitor=self.monitor.name,
                 ) from error
+            try:
+                known = conninfo.conninfo_to_dict(target)
+            except ProgrammingError:
+                # Without libpq's words and without the cause: they hold the whole URL.
+                raise ValueError("it is no URL that libpq can read") from None
+            self._password = str(known.get("password") or "")
         else:
             raise ValueError("it should be sqlite:/absolute/path or postgresql://...")
 
     def _shown_target(self) -> str:
+        """Leave out what may hold a password: the part before the @, and the query."""
         try:
             parts = urlsplit(self.monitor.target)
         except ValueError:
@@ -95,6 +102,14 @@ class SqlProbe(Probe):
         # libpq's own limits are whole seconds and per address, and the server's does not help when
         # the network is gone.
         left = deadline.left()
+        try:
+            return self._wait_for_postgresql(deadline, left)
+        except LookError as error:
+            if not self._password or self._password not in str(error):
+                raise
+            raise LookError(str(error).replace(self._password, "***")) from None
+
+    def _wait_for_postgresql(self, deadline: Deadline, left: float) -> list[tuple[Any, ...]]:
         return blocking.call(
             ("sql", self.monitor.target, self._statement),
             lambda: _ask_postgresql(self.monitor.target, self._statement, left),

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from chittyops_core.monitor.conditions import show_duration
 from chittyops_core.monitor.probes import checks, contexts
 from chittyops_core.monitor.probes.base import Check, Deadline, LookError, Probe, Unit, Values
 from chittyops_core.monitor.probes.net import Address, Line, host_name, open_line
+from chittyops_core.monitor.units import show_duration
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -50,7 +50,7 @@ class TlsProbe(Probe):
         "tls_time": Unit.DURATION,
     }
     options: ClassVar[Mapping[str, Check]] = {
-        "host": host_name,
+        "host": lambda value: host_name(checks.text(value)),
         "ca_file": checks.path,
         "crl_file": checks.path,
     }
