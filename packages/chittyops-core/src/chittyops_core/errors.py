@@ -3,6 +3,8 @@
 ChittyOpsError
 ├── UsageError                  the call itself is wrong: fix the arguments (CLI exit 2)
 ├── ManifestError               chittyops.toml or the app folder is wrong: fix the file
+├── MonitorError                what is to be watched is described wrongly: fix the monitor
+│   └── ConditionError          a condition such as `status < 300` cannot be read
 ├── NotFoundError               no such service, release, secret or client
 ├── RefusedError                a rule said no, nothing was changed
 │   ├── GateClosedError         a finding blocks the release; read its remedy
@@ -30,6 +32,7 @@ from typing import Any, Self
 __all__ = [
     "BuildError",
     "ChittyOpsError",
+    "ConditionError",
     "DeployError",
     "DeployInterruptedError",
     "GateClosedError",
@@ -38,6 +41,7 @@ __all__ = [
     "HostError",
     "KindMismatchError",
     "ManifestError",
+    "MonitorError",
     "NotAnOperatorError",
     "NotFoundError",
     "PlanStaleError",
@@ -110,6 +114,14 @@ class UsageError(ChittyOpsError):
 
 class ManifestError(ChittyOpsError):
     """`chittyops.toml` or the app folder is wrong. Facts: `file`, `line` (1-based) where known."""
+
+
+class MonitorError(ChittyOpsError):
+    """What is to be watched is described wrongly. Facts: `monitor`, `option` where known."""
+
+
+class ConditionError(MonitorError):
+    """A condition cannot be read. Facts: `text`, `column` (1-based), `expected`."""
 
 
 class NotFoundError(ChittyOpsError):

@@ -1,4 +1,5 @@
-"""monitor-lite: every app on the host is watched, and nobody is woken for nothing.
+"""monitor-lite: every app of the host is watched, and nobody is woken for nothing.
 
-Imports `model`, `_kit` and `errors` only; `host` joins it with the rest.
+`probes` look, `conditions` judge, `watch` keeps the rhythm, `alerts` decide what is told and
+`deliver` tells it; `store` remembers, `objectives` count what was promised, `page` shows it.
 """
