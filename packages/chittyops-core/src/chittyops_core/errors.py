@@ -3,6 +3,7 @@
 ChittyOpsError
 ├── UsageError                  the call itself is wrong: fix the arguments (CLI exit 2)
 ├── ManifestError               chittyops.toml or the app folder is wrong: fix the file
+├── ObjectiveError              a file of objectives (SLO) is wrong: fix the file
 ├── NotFoundError               no such service, release, secret or client
 ├── RefusedError                a rule said no, nothing was changed
 │   ├── GateClosedError         a finding blocks the release; read its remedy
@@ -40,6 +41,7 @@ __all__ = [
     "ManifestError",
     "NotAnOperatorError",
     "NotFoundError",
+    "ObjectiveError",
     "PlanStaleError",
     "PortInUseError",
     "ProtocolError",
@@ -110,6 +112,10 @@ class UsageError(ChittyOpsError):
 
 class ManifestError(ChittyOpsError):
     """`chittyops.toml` or the app folder is wrong. Facts: `file`, `line` (1-based) where known."""
+
+
+class ObjectiveError(ChittyOpsError):
+    """A file of objectives is wrong. Facts: `file`, `line` (1-based) where known."""
 
 
 class NotFoundError(ChittyOpsError):
