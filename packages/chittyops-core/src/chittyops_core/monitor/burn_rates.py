@@ -90,16 +90,16 @@ def _fires(rule: BurnRule, rates: Mapping[str, float | None]) -> bool:
 
 
 def _why(wanted: list[BurnRule], rates: Mapping[str, float | None]) -> str:
+    said = []
     if wanted:
         rule = wanted[0]
-        return (
+        said.append(
             f"burns {rates[rule.long]:.3g} times as fast as it may over {rule.long} and "
             f"{rates[rule.short]:.3g} times over {rule.short} ({rule.severity} at {rule.factor:g})"
         )
-    empty = [name for name, rate in rates.items() if rate is None]
-    if len(empty) == len(rates):
-        return f"no data: not one event in {empty[-1]}"
-    return f"no data in the last {empty[-1]}" if empty else ""
+    if empty := [name for name, rate in rates.items() if rate is None]:
+        said.append(f"no data: not one event in {empty[-1]}")
+    return "; ".join(said)
 
 
 def _minute_of(at: float) -> float:

@@ -30,6 +30,7 @@ __all__ = [
     "Objective",
     "RatioQuery",
     "burn_rules",
+    "require_query",
     "window_placeholder",
 ]
 
@@ -103,11 +104,13 @@ def _require_labels(instance: object, attribute: Any, value: Mapping[str, str]) 
             raise ValueError(f"{name!r} cannot name a label: expected letters, digits and '_'")
 
 
-def _require_query(instance: object, attribute: Any, value: str) -> None:
+def require_query(value: str) -> str:
+    """Return *value* when it is PromQL with a place for its window. Raises ValueError."""
     if not window_placeholder.search(value):
         raise ValueError("the query does not say where its window goes: write [{{.window}}] in it")
     if "{{" in window_placeholder.sub("", value):
         raise ValueError("the query may hold no template but {{.window}}")
+    return value
 
 
 @frozen
@@ -152,15 +155,15 @@ class MetricEvents:
 class EventQueries:
     """Events that Prometheus counts: PromQL of the bad ones and of all, with `{{.window}}`."""
 
-    error: str = field(validator=_require_query)
-    total: str = field(validator=_require_query)
+    error: str = field(converter=require_query)
+    total: str = field(converter=require_query)
 
 
 @frozen
 class RatioQuery:
     """PromQL of the share of bad events, 0 to 1, with `{{.window}}`."""
 
-    error_ratio: str = field(validator=_require_query)
+    error_ratio: str = field(converter=require_query)
 
 
 Indicator = MonitorEvents | MetricEvents | EventQueries | RatioQuery
@@ -249,8 +252,8 @@ class Objective:
 
     @property
     def budget(self) -> float:
-        """Share of events that may be bad."""
-        return (100 - self.target_percent) / 100
+        """Share of events that may be bad, as it is written: 0.001 for 0.999."""
+        return float(1 - Decimal(repr(self.target)))
 
     @property
     def target_percent(self) -> float:

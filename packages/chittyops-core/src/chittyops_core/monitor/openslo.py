@@ -22,6 +22,7 @@ from chittyops_core.monitor.objectives import (
     MonitorEvents,
     Objective,
     RatioQuery,
+    require_query,
 )
 from chittyops_core.monitor.yaml_reader import Table
 
@@ -179,9 +180,7 @@ def _indicator(spec: Table, indicators: Mapping[str, Table]) -> Indicator:
         return MetricEvents(total, **{part: first})
     if not isinstance(first, str) or not isinstance(total, str):
         ratio.fail(f"expected {part} and total from two metrics or from two queries")
-    if part == "bad":
-        return ratio.make(partial(EventQueries, first, total))
-    return ratio.make(partial(good_of_total, first, total))
+    return EventQueries(first, total) if part == "bad" else good_of_total(first, total)
 
 
 def _raw(ratio: Table) -> Indicator:
@@ -196,7 +195,7 @@ def _raw(ratio: Table) -> Indicator:
     if not isinstance(source, str):
         ratio.fail("expected a query, or a monitor with `rawType: success`", "raw")
     query = source if kind == "failure" else f"1 - (\n  {source}\n)"
-    return ratio.make(lambda: RatioQuery(query))
+    return RatioQuery(query)
 
 
 def _source(table: Table) -> str | Metric | MonitorEvents:
@@ -205,27 +204,20 @@ def _source(table: Table) -> str | Metric | MonitorEvents:
     source.only("metricSourceRef", "type", "spec")
     kind, spec = source.text("type"), source.table("spec")
     if kind.lower() == "prometheus":
-        return spec.only("query", "dimensions").text("query")
+        return spec.only("query", "dimensions").take("query", require_query)
     if kind != "chittyops":
         source.fail(f"expected chittyops or Prometheus, got {kind!r}", "type")
     spec.only("monitor", "metric", "labels")
     if ("monitor" in spec) == ("metric" in spec) or ("monitor" in spec and "labels" in spec):
         spec.fail("expected either `monitor`, or `metric` with or without `labels`")
     if "monitor" in spec:
-        monitor = spec.text("monitor")
-        return spec.make(lambda: MonitorEvents(monitor), "monitor")
-    name, labels = spec.text("metric"), spec.texts("labels")
-    return spec.make(lambda: Metric(name, labels), "metric")
+        return spec.take("monitor", MonitorEvents)
+    labels = spec.texts("labels")
+    return spec.take("metric", lambda name: Metric(name, labels))
 
 
 def good_of_total(good: str, total: str) -> RatioQuery:
-    """Return the share of bad events, in Sloth's own form, so that its rules and ours are equal.
-
-    Raises:
-        ValueError: A query does not say where its window goes.
-    """
-    # Each on its own, because the other one's window would do for both.
-    RatioQuery(good), RatioQuery(total)
+    """Return the share of bad events, in Sloth's own form, so that its rules and ours are equal."""
     return RatioQuery(
         f"\n  1 - (\n    (\n      {good}\n    )\n    /\n    (\n      {total}\n    )\n  )\n"
     )

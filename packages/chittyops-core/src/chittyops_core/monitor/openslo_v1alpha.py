@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from chittyops_core.monitor.objectives import Objective
+from chittyops_core.monitor.objectives import Objective, require_query
 from chittyops_core.monitor.openslo import (
     NO_SLICES,
     NO_THRESHOLD,
@@ -47,7 +47,7 @@ def objectives_of(document: Table) -> list[Objective]:
         build = partial(
             Objective,
             name=f"{name}-{number}", service=service,
-            indicator=ratio.make(partial(good_of_total, good, total)),
+            indicator=good_of_total(good, total),
             target=each.number("target"), period_days=period, description=description,
             spec=VERSION,
         )  # fmt: skip
@@ -61,7 +61,7 @@ def _query(table: Table) -> str:
         table.fail("expected prometheus", "source")
     if table.text("queryType") != "promql":
         table.fail("expected promql", "queryType")
-    return table.text("query")
+    return table.take("query", require_query)
 
 
 def _period_days(spec: Table) -> int:

@@ -198,9 +198,12 @@ def _alert_rule(objective: Objective, severity: Severity) -> Rule:
 def alert_expression(objective: Objective, severity: Severity) -> str:
     """Return the PromQL that holds while *severity*'s alert fires."""
 
+    # In Sloth's order of operations: what it leaves of 0.001 is 0.0009999999999999432.
+    budget = (100 - objective.target_percent) / 100
+
     def over(window: str, factor: float) -> str:
         metric = _selector(objective, f"slo:sli_error:ratio_rate{window}")
-        limit = f"{_number(factor)} * {objective.budget!r}"
+        limit = f"{_number(factor)} * {budget!r}"
         return f"    max({metric} > ({limit})) without (sloth_window)\n"
 
     pairs = [

@@ -15,6 +15,7 @@ from chittyops_core.monitor.objectives import (
     Indicator,
     Objective,
     RatioQuery,
+    require_query,
 )
 from chittyops_core.monitor.yaml_reader import Table
 
@@ -63,11 +64,11 @@ def _indicator(sli: Table) -> Indicator:
         sli.fail("expected either `events` or `raw`")
     if "raw" in sli:
         raw = sli.table("raw").only("error_ratio_query")
-        ratio = raw.text("error_ratio_query")
-        return raw.make(lambda: RatioQuery(ratio), "error_ratio_query")
+        return raw.take("error_ratio_query", RatioQuery)
     events = sli.table("events").only("error_query", "total_query")
-    error, total = events.text("error_query"), events.text("total_query")
-    return events.make(lambda: EventQueries(error, total))
+    return EventQueries(
+        events.take("error_query", require_query), events.take("total_query", require_query)
+    )
 
 
 def _alerting(table: Table) -> Alerting:

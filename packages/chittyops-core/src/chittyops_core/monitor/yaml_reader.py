@@ -122,10 +122,18 @@ class Table:
         name = self.named(key) if key else ".".join(self.path)
         _refuse(self.file, line, f"{name}: {message}" if name else message)
 
-    def make(self, build: Callable[[], T], key: str | None = None) -> T:
+    def make(self, build: Callable[[], T]) -> T:
         """Return what *build* makes; its ValueError becomes one with file and line."""
         try:
             return build()
+        except ValueError as error:
+            self.fail(str(error))
+
+    def take(self, key: str, build: Callable[[str], T]) -> T:
+        """Return what *build* makes of the text under *key*; its ValueError names the key."""
+        text = self.text(key)
+        try:
+            return build(text)
         except ValueError as error:
             self.fail(str(error), key)
 

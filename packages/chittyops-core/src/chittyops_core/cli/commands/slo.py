@@ -60,7 +60,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     "rules",
     epilog=manual(
         "chittyops slo rules objectives.yaml > rules.yaml",
-        "chittyops slo rules slo/*.yaml --averaged-period | promtool check rules",
+        "chittyops slo rules slo/*.yaml --averaged-period > rules.yaml",
         environment="",
     ),
 )
@@ -87,10 +87,10 @@ def rules(files: tuple[Path, ...], averaged_period: bool, as_json: bool) -> None
 
 def _words(objective: Objective) -> list[str]:
     percent, days = objective.target_percent, objective.period_days
+    budget = f"{objective.budget * 100:.6g} %"
     lines = [
         f"{objective.service}: {objective.name}",
-        f"  {percent:g} % of {_events(objective)} good over {days} days; "
-        f"{objective.budget * 100:.6g} % may fail (the budget)",
+        f"  {percent:g} % of {_events(objective)} good over {days} days; {budget} may fail",
     ]
     if objective.description:
         lines.insert(1, f"  {objective.description.strip()}")
