@@ -159,6 +159,15 @@ def test_windows_are_what_counting_one_by_one_gives(
         assert expected == kept.counts(START + since, START + until)
 
 
+def test_a_clock_that_jumps_far_ahead_costs_no_memory() -> None:
+    """The minutes between are not filled in, and what comes then is counted."""
+    kept = steady(10, bad=0)
+
+    kept.add(START * 1000, 1, 2)
+
+    assert kept.counts(START, START * 1000 + 60) == (1, 2)
+
+
 def test_old_minutes_are_let_go() -> None:
     """What is kept stays bounded, and what is asked for within it stays right."""
     kept = MinuteCounts(START, keep_s=3600)

@@ -135,6 +135,10 @@ class MinuteCounts:
         minute = self._index(at)
         if minute < 0:
             raise ValueError(f"{at} is before the first minute that is kept, {self.start}")
+        if minute - len(self._total) > self.keep_s // MINUTE_S:
+            # So late that nothing of before is kept; nor are the minutes between filled in.
+            self.start, minute = _minute_of(at), 0
+            self._good, self._total = array("q", [0]), array("q", [0])
         for sums, count in ((self._good, good), (self._total, total)):
             missing = minute + 2 - len(sums)
             if missing > 0:
