@@ -11,7 +11,6 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -162,19 +161,21 @@ def inlined(severity: Severity) -> str:
     )
 
 
-def intervals(minutes: set[int]) -> list[tuple[int, int]]:
-    """Return first and last minute of each run of minutes."""
-    ordered = sorted(minutes)
-    breaks = [(a, b) for a, b in pairwise(ordered) if b - a > 60]
-    firsts = [ordered[0], *(b for _, b in breaks)] if ordered else []
-    lasts = [*(a for a, _ in breaks), ordered[-1]] if ordered else []
-    return list(zip(firsts, lasts, strict=True))
+def runs(minutes: set[int]) -> list[int]:
+    """Return how many minutes each unbroken run of them has."""
+    begins = sorted(at for at in minutes if at - 60 not in minutes)
+    ends = sorted(at for at in minutes if at + 60 not in minutes)
+    return [(end - begin) // 60 + 1 for begin, end in zip(begins, ends, strict=True)]
 
 
 def test_prometheus_decides_as_we_do(
     prometheus: Prometheus, week: list[tuple[int, int, int]]
 ) -> None:
-    """On 99.9 % of a week's minutes; and each alert begins and ends within one minute of ours."""
+    """On 99.9 % of a week's minutes; where they differ, it is for one minute and no more.
+
+    So each alert begins and ends within one minute of ours, and none that lasts longer is missed
+    by either. Some incidents burn so near a factor that noise alone makes alerts of one minute.
+    """
     kept = MinuteCounts(START)
     for second, good, bad in week:
         kept.add(START + second, good, good + bad)
@@ -186,19 +187,14 @@ def test_prometheus_decides_as_we_do(
         theirs = prometheus.minutes_where(inlined(severity), every[0], every[-1])
         agreed = 1 - len(ours ^ theirs) / len(every)
         print(f"{severity}: {agreed:.3%} of {len(every)} minutes, "
-              f"ours {len(ours)}, theirs {len(theirs)}, {len(intervals(ours))} alerts")  # fmt: skip
+              f"ours {len(ours)}, theirs {len(theirs)}, {len(runs(ours))} alerts")  # fmt: skip
 
-        assert len(intervals(ours)) >= 3
+        assert len(runs(ours)) >= 3
         assert agreed >= 0.999
         # What a clock five minutes late would decide is found to be different.
         late = {at + 300 for at in ours}
         assert 1 - len(late ^ theirs) / len(every) < 0.999
-        pairs = list(zip(intervals(ours), intervals(theirs), strict=True))
-        assert [
-            (mine, other)
-            for mine, other in pairs
-            if max(abs(mine[0] - other[0]), abs(mine[1] - other[1])) > 60
-        ] == []
+        assert max(runs(ours ^ theirs), default=0) <= 1
 
 
 def test_prometheus_takes_the_rule_file_and_alerts_by_it(tmp_path: Path) -> None:
