@@ -32,10 +32,8 @@ from chittyops_core.monitor.objectives import (
 )
 from conftest import free_port
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
-    reason="there is no prometheus here: apt-get install prometheus",
-)
+if not (shutil.which("prometheus") and shutil.which("promtool")):
+    pytest.skip("there is no prometheus here: apt-get install prometheus", allow_module_level=True)
 
 START = 1_767_225_600  # 2026-01-01T00:00:00Z; any time would do, none of it is now.
 DAYS = 7
