@@ -5,6 +5,7 @@ ChittyOpsError
 ├── ManifestError               chittyops.toml or the app folder is wrong: fix the file
 ├── MonitorError                what is to be watched is described wrongly: fix the monitor
 │   └── ConditionError          a condition such as `status < 300` cannot be read
+├── ObjectiveError              a file of objectives (SLO) is wrong: fix the file
 ├── NotFoundError               no such service, release, secret or client
 ├── RefusedError                a rule said no, nothing was changed
 │   ├── GateClosedError         a finding blocks the release; read its remedy
@@ -44,6 +45,7 @@ __all__ = [
     "MonitorError",
     "NotAnOperatorError",
     "NotFoundError",
+    "ObjectiveError",
     "PlanStaleError",
     "PortInUseError",
     "ProtocolError",
@@ -122,6 +124,10 @@ class MonitorError(ChittyOpsError):
 
 class ConditionError(MonitorError):
     """A condition cannot be read. Facts: `text`, `column` (1-based), `expected`."""
+
+
+class ObjectiveError(ChittyOpsError):
+    """A file of objectives is wrong. Facts: `file`, `line` (1-based) where known."""
 
 
 class NotFoundError(ChittyOpsError):

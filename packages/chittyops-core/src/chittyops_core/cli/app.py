@@ -20,7 +20,7 @@ __all__ = ["cli", "main"]
 # In the order in which one meets them.
 COMMANDS = (
     "new", "plan", "deploy", "status", "releases", "rollback", "logs", "exec", "config",
-    "secrets", "recover", "prune", "remove", "doctor", "host", "completion",
+    "secrets", "slo", "recover", "prune", "remove", "doctor", "host", "completion",
 )  # fmt: skip
 
 EPILOG = """\b
