@@ -77,7 +77,8 @@ class Alert:
         looks: Looks in a row, counted in no-data only.
         is_open: Whether it fired and has not resolved, also while there is no data.
         told: What people believe, by the last message: firing, no-data, or resolved.
-        untold_s: Seconds since the last message, by a clock that does not jump.
+        untold_s: Seconds since the last message, by a clock that does not jump; counted while
+            that was of firing, so that a quiet alert stays equal and needs no writing.
         seq: How many messages it sent.
         last_notified: Wall-clock time of the last.
         why: What did not hold at the last failure.
@@ -121,7 +122,8 @@ def step(
         maintenance: Whether it is in a maintenance window.
     """
     elapsed_s = max(0.0, elapsed_s)
-    alert = evolve(alert, untold_s=alert.untold_s + elapsed_s)
+    if alert.told is AlertState.FIRING:
+        alert = evolve(alert, untold_s=alert.untold_s + elapsed_s)
     if isinstance(seen, NoData):
         alert = _missed(alert, rule, seen)
     elif seen.is_good:
