@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -319,6 +320,32 @@ def test_a_deliverer_that_is_asked_to_end_finishes_what_it_sends(
     assert process.wait(30) == 1
     deliver(path, Delivery({"ops": webhook.url}))
 
+    assert webhook.ids == ids
+
+
+def test_a_disk_that_fails_between_answer_and_note_sends_nothing_twice(
+    path: Path, webhook: Webhook
+) -> None:
+    """The deliverer waits with its note until the disk is back."""
+    ids = say(path, 1, 2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    started: list[subprocess.Popen[bytes]] = []
+    fails = threading.Event()
+
+    def answer(_: dict[str, str]) -> int:
+        if not fails.is_set():
+            resource.prlimit(started[0].pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+            fails.set()
+        return 200
+
+    webhook.answer = answer
+    started.append(spawn(path, Delivery({"ops": webhook.url})))
+    assert fails.wait(30)
+    time.sleep(2.5)
+    assert webhook.ids == ids[:1]
+    resource.prlimit(started[0].pid, resource.RLIMIT_FSIZE, limits)
+
+    assert started[0].wait(60) == 0
     assert webhook.ids == ids
 
 

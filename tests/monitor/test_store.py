@@ -93,6 +93,21 @@ def test_a_span_that_ends_before_it_begins_is_refused(store: Store) -> None:
         store.events("shop", "requests", NOON, NOON)
 
 
+def test_a_span_reads_the_same_by_counts_and_by_roll_ups(store: Store) -> None:
+    """Across whole hours, the minutes at both ends, and what is not rolled up yet."""
+    start = NOON - 3 * 3600 - 1234
+    store.record([look(start + n * 20, good=n % 50 != 0) for n in range(600)])
+    store.tend(NOON)
+    store.record([look(start + 600 * 20 + n) for n in range(10)])
+
+    for since, until in ((start, NOON), (start + 700, start + 12100), (start + 90, start + 3000)):
+        total = store.counts("m", since, until)
+        spans = store.minutes("m", since, until)
+        assert total.good == sum(len(span.sketch) for span in spans)
+        assert total.total == sum(span.total for span in spans)
+        assert total.total > 100
+
+
 def test_a_monitor_that_nobody_saw_has_no_counts(store: Store) -> None:
     assert store.counts("never", NOON, NOON + 60) == Counts(0, 0)
     assert store.counts("never", NOON, NOON + 60).ratio is None

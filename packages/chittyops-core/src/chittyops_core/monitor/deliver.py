@@ -145,6 +145,8 @@ def _deliver(path: Path, delivery: Delivery, stop: threading.Event) -> bool:
             lock.release()
         if stop.is_set() or time.monotonic() >= deadline:
             return not outbox.has_pending()
+        if outbox.has_pending():
+            stop.wait(FIRST_WAIT_S)  # A new message, or a disk that does not play along.
     return True
 
 
@@ -170,7 +172,11 @@ class _Channel:
             wait_random_exponential,
         )
 
-        outbox = Outbox(self._path, max_attempts=self._delivery.max_attempts)
+        try:
+            outbox = Outbox(self._path, max_attempts=self._delivery.max_attempts)
+        except StoreError as error:
+            _log.warning("deliver.store_failed", error=error.message)
+            return
         try:
             while (left_s := self._deadline - time.monotonic()) > 0 and not self._stop.is_set():
                 done = Retrying(
@@ -182,6 +188,8 @@ class _Channel:
                 )(self._tell_next, outbox)
                 if not done:
                     return
+        except StoreError as error:
+            _log.error("deliver.not_noted", channel=self._name, error=error.message)
         finally:
             outbox.close()
 

@@ -13,10 +13,10 @@ from datetime import date, datetime, timedelta, tzinfo
 from attrs import evolve, frozen
 
 from chittyops_core.errors import UsageError
-from chittyops_core.monitor.rollup import Rollup, tail
+from chittyops_core.monitor.rollup import MINUTE_MS, Rollup, last_rolled, tail
 from chittyops_core.monitor.sketch import Sketch
 
-__all__ = ["Counts", "Span", "days", "over", "series", "spans"]
+__all__ = ["Counts", "Span", "counted", "days", "over", "series", "spans"]
 
 _COLUMNS = "good, total, low, high, sum, sketch"
 
@@ -66,34 +66,55 @@ class Span:
 
 def over(db: sqlite3.Connection, monitor: int, since: float, until: float) -> Iterator[Rollup]:
     """Yield roll-ups that together cover the span: hours inside it, minutes at its ends."""
-    first, end = _minutes_of(since, until)
+    first, end = _minutes_of(db, since, until)
+    for table, start, stop in _parts(first, end):
+        for row in db.execute(_one_by_one(table, _COLUMNS), (start, stop, monitor)):
+            yield Rollup.from_row(row)
+    for (minute, _), one in tail(db, monitor).items():
+        if first <= minute < end:
+            yield one
+
+
+def counted(db: sqlite3.Connection, monitor: int, since: float, until: float) -> Counts:
+    """Return the looks in the span; quicker than adding up `over`, for it reads no sketches."""
+    first, end = _minutes_of(db, since, until)
+    total = Counts()
+    for table, start, stop in _parts(first, end):
+        sums = _one_by_one(table, "coalesce(sum(good), 0), coalesce(sum(total), 0)")
+        total += Counts(*db.execute(sums, (start, stop, monitor)).fetchone())
+    fresh = db.execute(
+        "SELECT coalesce(sum(good), 0), count(*) FROM raw "
+        "WHERE id > ? AND monitor = ? AND at >= ? AND at < ?",
+        (last_rolled(db), monitor, first * MINUTE_MS, end * MINUTE_MS),
+    )
+    return total + Counts(*fresh.fetchone())
+
+
+def _parts(first: int, end: int) -> list[tuple[str, int, int]]:
+    """Cut minutes *first* to before *end* into (table, first, end) that its rows cover."""
+    first_hour, end_hour = -(-first // 60), end // 60
+    if first_hour >= end_hour:
+        return [("minute", first, end)]
+    return [
+        ("minute", first, first_hour * 60),
+        ("hour", first_hour, end_hour),
+        ("minute", end_hour * 60, end),
+    ]
+
+
+def _minutes_of(db: sqlite3.Connection, since: float, until: float) -> tuple[int, int]:
+    first, end = _whole_minutes(since, until)
     (oldest,) = db.execute("SELECT min(minute) FROM minute").fetchone()
     if oldest is not None:
         first = first if first >= oldest else first // 60 * 60
         end = end if end >= oldest else -(-end // 60) * 60
-    first_hour, end_hour = -(-first // 60), end // 60
-    if first_hour < end_hour:
-        yield from _rows(db, "minute", monitor, first, first_hour * 60)
-        yield from _rows(db, "hour", monitor, first_hour, end_hour)
-        yield from _rows(db, "minute", monitor, end_hour * 60, end)
-    else:
-        yield from _rows(db, "minute", monitor, first, end)
-    for (minute, whose), one in tail(db).items():
-        if whose == monitor and first <= minute < end:
-            yield one
+    return first, end
 
 
-def _minutes_of(since: float, until: float) -> tuple[int, int]:
+def _whole_minutes(since: float, until: float) -> tuple[int, int]:
     if not since < until:
         raise UsageError(f"the span ends ({until}) before it begins ({since})")
     return int(since // 60), int(-(-until // 60))
-
-
-def _rows(
-    db: sqlite3.Connection, table: str, monitor: int, first: int, end: int
-) -> Iterator[Rollup]:
-    for row in db.execute(_one_by_one(table, _COLUMNS), (first, end, monitor)):
-        yield Rollup.from_row(row)
 
 
 def _one_by_one(table: str, columns: str) -> str:
@@ -110,13 +131,13 @@ def spans(
     db: sqlite3.Connection, name: str, monitor: int, since: float, until: float
 ) -> list[Span]:
     """Return one monitor's minutes, oldest first; those in which nobody looked are left out."""
-    first, end = _minutes_of(since, until)
+    first, end = _whole_minutes(since, until)
     found: dict[int, Rollup] = {}
     columns = f"minute, {_COLUMNS}"
     for minute, *row in db.execute(_one_by_one("minute", columns), (first, end, monitor)):
         found[minute] = Rollup.from_row(row)
-    for (minute, whose), one in tail(db).items():
-        if whose == monitor and first <= minute < end:
+    for (minute, _), one in tail(db, monitor).items():
+        if first <= minute < end:
             found.setdefault(minute, Rollup()).add(one)
     return [_span(name, minute * 60, one) for minute, one in sorted(found.items())]
 

@@ -95,10 +95,12 @@ def last_rolled(db: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def tail(db: sqlite3.Connection) -> dict[Key, Rollup]:
-    """Return what is not rolled up yet, by minute and monitor."""
+def tail(db: sqlite3.Connection, monitor: int | None = None) -> dict[Key, Rollup]:
+    """Return what is not rolled up yet, of one monitor or all, by minute and monitor."""
     rows = db.execute(
-        "SELECT at, monitor, good, us FROM raw WHERE id > ? ORDER BY id", (last_rolled(db),)
+        "SELECT at, monitor, good, us FROM raw WHERE id > ?1 "
+        "AND (?2 IS NULL OR monitor = ?2) ORDER BY id",
+        (last_rolled(db), monitor),
     )
     return _by_minute(rows)
 

@@ -25,7 +25,6 @@ from chittyops_core.monitor import events, history, incidents, outbox, rollup, s
 from chittyops_core.monitor.alerts import Alert
 from chittyops_core.monitor.history import Counts, Span
 from chittyops_core.monitor.incidents import Incident, Maintenance
-from chittyops_core.monitor.rollup import Rollup
 from chittyops_core.monitor.sketch import Sketch
 
 __all__ = ["DEFAULT_BUDGET", "Store", "Usage", "require_recordable"]
@@ -34,7 +33,8 @@ DEFAULT_BUDGET = 1 << 30
 """Bytes; 100 monitors every 10 s need about a third of it."""
 
 NEAR = 0.8
-"""The share of the budget from which on people are told."""
+"""The share of the budget from which on people are told; also when the disk has less than the
+rest of it left."""
 
 MAX_AT = 1e11
 """Seconds since the epoch, the year 5138."""
@@ -62,7 +62,7 @@ class Usage:
     @property
     def is_near(self) -> bool:
         """Whether people should be told now: the budget or the disk is nearly used up."""
-        return self.used >= NEAR * self.budget or self.disk_free < self.budget - self.used
+        return self.used >= NEAR * self.budget or self.disk_free < (1 - NEAR) * self.budget
 
 
 class Store:
@@ -160,16 +160,15 @@ class Store:
 
     def counts(self, monitor: str, since: float, until: float) -> Counts:
         """Return the looks of *monitor* in the minutes that the span touches."""
-        total = Counts()
-        for one in self._over(monitor, since, until):
-            total += Counts(one.good, one.total)
-        return total
+        with self._reading() as db:
+            return history.counted(db, self._known(db, monitor), since, until)
 
     def quantile(self, monitor: str, q: float, since: float, until: float) -> float | None:
         """Return a quantile of the good looks' durations in seconds, within 1 %."""
         merged = Sketch()
-        for one in self._over(monitor, since, until):
-            merged.merge(one.sketch)
+        with self._reading() as db:
+            for one in history.over(db, self._known(db, monitor), since, until):
+                merged.merge(one.sketch)
         return merged.quantile(q)
 
     def minutes(self, monitor: str, since: float, until: float) -> list[Span]:
@@ -198,10 +197,6 @@ class Store:
             raise UsageError(f"the span ends ({until}) before it begins ({since})")
         with self._reading() as db:
             return events.events(db, service, name, int(since // 60), int(-(-until // 60)))
-
-    def _over(self, monitor: str, since: float, until: float) -> list[Rollup]:
-        with self._reading() as db:
-            return list(history.over(db, self._known(db, monitor), since, until))
 
     def _known(self, db: sqlite3.Connection, monitor: str) -> int:
         """Return its number; one that nothing has, when nothing was seen of it yet."""
