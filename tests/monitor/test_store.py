@@ -63,7 +63,8 @@ def store(path: Path) -> Iterator[Store]:
 @pytest.mark.parametrize(
     "bad",
     [look(math.nan), look(math.inf), look(-1), look(NOON, seconds=math.nan),
-     look(NOON, seconds=-0.1), look(1e300), look(NOON, monitor="")],
+     look(NOON, seconds=-0.1), look(1e300), look(NOON, monitor=""), look(NOON, monitor="\udcff"),
+     look(NOON, seconds=1e9)],
 )  # fmt: skip
 def test_an_observation_that_cannot_be_kept_is_refused_and_nothing_of_its_batch_is_kept(
     store: Store, path: Path, bad: Observation
@@ -147,7 +148,7 @@ def test_every_look_counts_once_whenever_it_is_rolled_up(
     looks: list[tuple[str, int, bool, float]], cuts: list[int], first: int, length: int
 ) -> None:
     """In any order of times, after any number of roll-ups: counts are those of a plain list."""
-    store = Store(Path(tempfile.mkdtemp(dir="/dev/shm")) / "monitor.sqlite")
+    store = Store(Path(tempfile.mkdtemp()) / "monitor.sqlite")
     start = NOON - NOON % 3600
     seen = [look(start + ms / 1000, good=g, seconds=s, monitor=m) for m, ms, g, s in looks]
     for index, one in enumerate(seen):

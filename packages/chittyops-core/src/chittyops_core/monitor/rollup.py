@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Any
 
 from attrs import define, field
 
+from chittyops_core.errors import StoreError
 from chittyops_core.monitor.schema import PAGE_BYTES, transaction
 from chittyops_core.monitor.sketch import Sketch
 
@@ -59,10 +61,18 @@ class Rollup:
     sketch: Sketch = field(factory=Sketch)
 
     @classmethod
-    def from_row(cls, row: Iterable[object]) -> Rollup:
-        """Read columns good, total, low, high, sum, sketch."""
-        good, total, low, high, sum_us, sketch = row
-        return cls(good, total, low, high, sum_us, Sketch.from_bytes(sketch))  # type: ignore[arg-type]
+    def from_row(cls, row: Iterable[Any]) -> Rollup:
+        """Read columns good, total, low, high, sum, sketch. Raises StoreError when damaged."""
+        good, total, low, high, sum_us, data = row
+        try:
+            sketch = Sketch.from_bytes(data)
+        except ValueError as error:
+            raise StoreError(
+                f"the monitor store is damaged: {error}",
+                remedy="Restore it from a backup, or move it away: a new history begins then.",
+                cause="damaged",
+            ) from error
+        return cls(good, total, low, high, sum_us, sketch)
 
     def add_look(self, good: int, us: int) -> None:
         self.total += 1

@@ -39,6 +39,9 @@ rest of it left."""
 MAX_AT = 1e11
 """Seconds since the epoch, the year 5138."""
 
+MAX_SECONDS = 1e7
+"""Of one look, 115 days; the sum of an hour's looks must fit into SQLite's 64 bits."""
+
 MAX_WHY = 500
 """Characters of a failed look's reason that are kept."""
 
@@ -126,7 +129,7 @@ class Store:
         # The last one recorded, not the one with the latest time: a clock may be set back.
         db.execute(
             "UPDATE monitor SET at = ?, good = ?, us = ?, why = ?, seen = ? WHERE id = ?",
-            (at, seen.is_good, us, why, json.dumps(dict(seen.values)), monitor),
+            (at, seen.is_good, us, why, json.dumps(dict(seen.values), default=str), monitor),
         )
 
     def _id_of(self, db: sqlite3.Connection, name: str) -> int:
@@ -273,10 +276,11 @@ class Store:
 def require_recordable(observations: Iterable[Observation]) -> None:
     """Raise UsageError for an observation that no file could hold."""
     for seen in observations:
-        if not (0 <= seen.at <= MAX_AT and 0 <= seen.seconds <= MAX_AT and seen.monitor):
+        has_name = seen.monitor and seen.monitor == schema.storable(seen.monitor)
+        if not (has_name and 0 <= seen.at <= MAX_AT and 0 <= seen.seconds <= MAX_SECONDS):
             raise UsageError(
                 f"an observation of {seen.monitor!r} at {seen.at} that took {seen.seconds} s "
-                "cannot be kept: both are 0 or more, and finite"
+                "cannot be kept: it needs a name, and times that are 0 or more, and finite"
             )
 
 
