@@ -22,6 +22,7 @@ ChittyOpsError
 └── HostError                   the machine or its runtime
     ├── PortInUseError          another program listens on the edge's port
     ├── HostDiedError           the host process ended in the middle of a step
+    ├── StoreError              what was observed cannot be read or written
     └── ProtocolError           caller and host do not understand each other
 """
 
@@ -192,6 +193,10 @@ class PortInUseError(HostError):
 
 class HostDiedError(HostError):
     """The host process ended in the middle of a step; `chittyops recover` settles it."""
+
+
+class StoreError(HostError):
+    """What was observed cannot be read or written. Fact: `cause`: full, damaged, newer or other."""
 
 
 class ProtocolError(HostError):
