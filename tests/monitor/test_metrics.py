@@ -1,4 +1,4 @@
-"""What an app counts about itself: bounded, forgiving, safe with threads, forks and absent agents."""
+"""What an app counts about itself: bounded, forgiving, safe with threads, forks, lost agents."""
 
 from __future__ import annotations
 

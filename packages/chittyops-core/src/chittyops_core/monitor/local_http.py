@@ -233,13 +233,14 @@ class _Request(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "chittyops"
     sys_version = ""
-    server: _Server  # type: ignore[assignment]
+    server: _Server
 
     def setup(self) -> None:
         self.connection = self.request
         self._timed = _Timed(self.connection)
-        self.rfile = cast("Any", io.BufferedReader(self._timed, 4096))
-        self.wfile = cast("Any", socketserver._SocketWriter(self.connection))
+        self._reader = io.BufferedReader(self._timed, 4096)
+        self.rfile = self._reader
+        self.wfile = cast("Any", self.connection.makefile("wb", buffering=0))
 
     def finish(self) -> None:
         self.rfile.close()
@@ -251,7 +252,7 @@ class _Request(BaseHTTPRequestHandler):
         self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
         try:
             self._allow(owner.idle_s, MAX_HEADER_BYTES)
-            first = self.rfile.peek(1)
+            first = self._reader.peek(1)
             if not first:
                 return
             self._timed.deadline = time.monotonic() + owner.request_s
