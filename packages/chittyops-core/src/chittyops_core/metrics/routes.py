@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Routes", "asgi_template", "wsgi_template"]
+__all__ = ["Routes", "asgi_template", "django_template", "flask_template"]
 
 OTHER = "other"
 MAX_ROUTES = 100
@@ -45,19 +45,29 @@ class Routes:
         return wanted if wanted in seen else OTHER
 
 
-def wsgi_template(environ: Mapping[str, Any], path: str, answer: object) -> str | None:
-    """Return the template that Flask or Django matched; see `Routes.bounded`."""
+def flask_template(environ: Mapping[str, Any]) -> str | None:
+    """Return the template that Flask matched; see `Routes.bounded`.
+
+    To be asked while the answer starts: Flask forgets its request before the body is sent.
+    """
     try:
         request = environ.get("werkzeug.request")
-        if request is not None and hasattr(request, "url_rule"):
-            rule = request.url_rule
-            prefix = str(environ.get("SCRIPT_NAME", ""))
-            return "" if rule is None else prefix + str(rule.rule)
-        if type(answer).__module__.startswith("django."):
-            return _django_template(path)
+        if request is None or not hasattr(request, "url_rule"):
+            return None
+        rule = request.url_rule
+        return "" if rule is None else str(environ.get("SCRIPT_NAME", "")) + str(rule.rule)
     except Exception:  # A framework of another version: its paths are bounded.
         return None
-    return None
+
+
+def django_template(answer: object, path: str) -> str | None:
+    """Return the template that Django matched, if *answer* is Django's; see `Routes.bounded`."""
+    if not type(answer).__module__.startswith("django."):
+        return None
+    try:
+        return _django_template(path)
+    except Exception:  # A framework of another version: its paths are bounded.
+        return None
 
 
 def asgi_template(scope: Mapping[str, Any], path: str, app: object) -> str | None:
@@ -65,6 +75,11 @@ def asgi_template(scope: Mapping[str, Any], path: str, app: object) -> str | Non
     try:
         route = scope.get("route")
         if route is not None and hasattr(route, "path"):
+            # A route of a router that newer FastAPIs include is told without its prefix.
+            said = scope.get("fastapi")
+            included = said.get("effective_route_context") if isinstance(said, dict) else None
+            if included is not None and hasattr(included, "path"):
+                route = included
             inner = "" if type(route).__name__ == "Mount" else str(route.path)
             return _mounted_under(scope) + inner
         if "router" in scope and hasattr(scope["router"], "routes"):

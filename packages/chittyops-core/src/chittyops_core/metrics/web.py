@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from typing import Any
 
 from chittyops_core.metrics.instruments import Registry
-from chittyops_core.metrics.routes import Routes, asgi_template, wsgi_template
+from chittyops_core.metrics.routes import Routes, asgi_template, django_template, flask_template
 
 __all__ = ["Asgi", "Wsgi"]
 
@@ -89,10 +89,11 @@ class Wsgi:
         path = str(environ.get("PATH_INFO", ""))  # The app may change it.
         status = 0
         is_done = False
-        found: Any = None
+        template: str | None = None
 
         def start(line: str, headers: Any, *exc_info: Any) -> Any:
-            nonlocal status
+            nonlocal status, template
+            template = flask_template(environ)
             written = start_response(line, headers, *exc_info)  # Raises when it is too late.
             status = _status(line)
             return written
@@ -102,7 +103,6 @@ class Wsgi:
             if not is_done:
                 is_done = True
                 method = str(environ.get("REQUEST_METHOD", ""))
-                template = wsgi_template(environ, path, found)
                 self._counted.record(began, method, status, template, path, error)
 
         try:
@@ -112,6 +112,8 @@ class Wsgi:
                 status = 500  # What every server makes of it.
             done(type(error).__name__)
             raise
+        if template is None:
+            template = django_template(found, path)
         wrapper = environ.get("wsgi.file_wrapper")
         is_file = isinstance(wrapper, type) and isinstance(found, wrapper)
         if is_file or type(found) in (list, tuple):
@@ -177,6 +179,13 @@ class Asgi:
         path = str(scope.get("path", ""))
         status = 0
         is_done = False
+        is_gone = False
+
+        async def listened() -> Message:
+            nonlocal is_gone
+            message = await receive()
+            is_gone = is_gone or message["type"] == "http.disconnect"
+            return message
 
         def done(error: str = "") -> None:
             nonlocal is_done
@@ -195,14 +204,15 @@ class Asgi:
                 done()  # What an app does afterwards, such as background tasks, is no latency.
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, listened, watched)
         except BaseException as error:
-            is_cancelled = type(error).__name__ == "CancelledError"
-            if not status and not is_cancelled:
-                status = 500
-            done(type(error).__name__)
+            # A client that went away, or a server that ends, is no error of the app.
+            is_broken_off = is_gone or type(error).__name__ == "CancelledError"
+            if not status and not is_broken_off:
+                status = 500  # What every server makes of it.
+            done("" if is_broken_off else type(error).__name__)
             raise
-        done("" if status else "no_answer")
+        done("" if status or is_gone else "no_answer")
 
 
 def _status(line: object) -> int:

@@ -130,8 +130,8 @@ class LocalServer:
         """
         if isinstance(self.at, Path):
             return True
-        name = urlsplit(f"//{host}").hostname or ""
         try:
+            name = urlsplit(f"//{host}").hostname or ""
             return name == "localhost" or ipaddress.ip_address(name).is_loopback
         except ValueError:
             return False
