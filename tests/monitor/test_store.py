@@ -509,7 +509,7 @@ def test_parquet_reads_back_or_says_what_to_install(store: Store, tmp_path: Path
     except ImportError:
         with pytest.raises(HostError) as caught:
             export(store, target, "parquet", since=NOON, until=NOON + 60)
-        assert "monitor-parquet" in caught.value.remedy
+        assert "parquet" in caught.value.remedy
         assert list(tmp_path.glob("*parquet*")) == []
         return
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["FileLock", "LockHeldError"]
+__all__ = ["FileLock", "LockHeldError", "pause"]
 
 
 class LockHeldError(Exception):
@@ -91,3 +92,8 @@ class FileLock:
         except (OSError, ValueError):
             return {}
         return holder if isinstance(holder, dict) else {}
+
+
+def pause(_: dict[str, Any]) -> None:
+    """Wait a moment before the next try; for `acquire` where the lock is soon free."""
+    time.sleep(0.02)

@@ -368,7 +368,9 @@ class MonitorSection:
 
     target: str = field(
         validator=_check(_require_not_blank),
-        metadata=_doc("What is looked at: a path of the app, a URL, host:port; see docs/monitor.md."),
+        metadata=_doc(
+            "What is looked at: a path of the app, a URL, host:port; see docs/monitor.md."
+        ),
     )
     probe: str = field(
         default="http", metadata=_doc("Which probe: http, tcp, tls, dns, sql, command and so on.")

@@ -23,11 +23,15 @@ _HOST = re.compile(
 _SECRET = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?:/[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-MAX_NAME = {"app": 32, "environment": 20, "client": 40, "process": 20}
+MAX_NAME = {
+    "app": 32, "environment": 20, "client": 40, "process": 20, "monitor": 30, "channel": 30,
+}  # fmt: skip
+RESERVED_APPS = {"status": "the status page of this host has that name"}
+"""Names that the host itself answers to; such as status.localhost."""
 
 
 def require_name(what: str, value: str) -> str:
-    """Return *value* when it may name an app, environment, client or process.
+    """Return *value* when it may name a *what*, one of `MAX_NAME`.
 
     Raises:
         ValueError: With what was expected.
@@ -38,6 +42,8 @@ def require_name(what: str, value: str) -> str:
             f"{shorten(value)} cannot name the {what}: expected 1 to {limit} of a-z and 0-9, "
             "with single hyphens between them"
         )
+    if what == "app" and value in RESERVED_APPS:
+        raise ValueError(f"{value!r} cannot name the app: {RESERVED_APPS[value]}")
     return value
 
 

@@ -86,7 +86,7 @@ def _write_parquet(path: Path, rows: Iterator[tuple[Any, ...]]) -> int:
     except ImportError as error:
         raise HostError(
             "Parquet needs pyarrow, which is not installed",
-            remedy="pip install 'chittyops-core[monitor-parquet]', or export CSV.",
+            remedy="pip install 'chittyops-core[parquet]', or export CSV.",
         ) from error
     kinds = (
         pyarrow.string(), pyarrow.timestamp("ms", "UTC"), pyarrow.int64(), pyarrow.int64(),

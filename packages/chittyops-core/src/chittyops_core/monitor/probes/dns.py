@@ -64,7 +64,7 @@ class DnsProbe(Probe):
         except ImportError as error:
             raise MonitorError(
                 f"the monitor {self.monitor.name!r}: the probe dns needs dnspython",
-                remedy="pip install 'chittyops-core[monitor]'",
+                remedy="pip install 'chittyops-core[local]'",
                 monitor=self.monitor.name,
             ) from error
 

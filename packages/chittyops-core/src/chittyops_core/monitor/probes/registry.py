@@ -59,7 +59,7 @@ def _class_of(kind: str) -> type[Probe]:
     except ImportError as error:
         raise MonitorError(
             f"the probe {kind!r} cannot be loaded: {error}",
-            remedy="Install what it needs: pip install 'chittyops-core[monitor]'.",
+            remedy="Install what it needs: pip install 'chittyops-core[local]'.",
         ) from error
     return loaded
 

@@ -11,12 +11,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from chittyops_core._kit import files
-from chittyops_core._kit.locks import FileLock, LockHeldError
+from chittyops_core._kit.locks import FileLock, LockHeldError, pause
 from chittyops_core.deploy.source import list_source
 from chittyops_core.deploy.targets.base import BuildInput
 from chittyops_core.deploy.targets.local.layout import Layout
@@ -59,7 +58,7 @@ class Artifacts:
             BuildError: uv failed; its last lines are in `detail`.
             PlanStaleError: The folder changed since the plan was made.
         """
-        with self._lock(digest).acquire("build", wait=_pause):
+        with self._lock(digest).acquire("build", wait=pause):
             if self.is_complete(digest):
                 self._report("artifact is there already")
                 return
@@ -178,7 +177,3 @@ class Artifacts:
 def base_python() -> str:
     """Return the interpreter that this one's environment was made from."""
     return str(getattr(sys, "_base_executable", sys.executable))
-
-
-def _pause(_: object) -> None:
-    time.sleep(0.1)

@@ -15,7 +15,6 @@ import os
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import psutil
 from attrs import evolve
 
 from chittyops_core._kit import files, wire
-from chittyops_core._kit.locks import FileLock
+from chittyops_core._kit.locks import FileLock, pause
 from chittyops_core._kit.logs import get_logger
 from chittyops_core._kit.process import tcp_listeners
 from chittyops_core._kit.retry import wait_until
@@ -146,7 +145,7 @@ class Edge:
             self._table.start_epoch()
 
     def _locked(self) -> FileLock:
-        return FileLock(self._layout.locks / "edge.lock").acquire("edge", wait=_pause)
+        return FileLock(self._layout.locks / "edge.lock").acquire("edge", wait=pause)
 
     def _load_all(self) -> bool:
         # As it has to be loaded, it shall know all names; see `routes`.
@@ -271,7 +270,3 @@ def _listener(port: int) -> str:
     except psutil.Error:
         pass
     return ""
-
-
-def _pause(_: object) -> None:
-    time.sleep(0.02)

@@ -22,7 +22,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from chittyops_core._kit import files
-from chittyops_core._kit.locks import FileLock
+from chittyops_core._kit.locks import FileLock, pause
 from chittyops_core._kit.retry import wait_until
 from chittyops_core.deploy.targets.local.manager import (
     ProcessManager,
@@ -221,7 +221,7 @@ class Supervisor(ProcessManager):
         supervisord reads its whole configuration at each reload, a millisecond for each group.
         It forgets none that it does not find there, so for a moment it finds this one only.
         """
-        with FileLock(self._layout.locks / "supervisor.lock").acquire("start", wait=_pause):
+        with FileLock(self._layout.locks / "supervisor.lock").acquire("start", wait=pause):
             try:
                 self._write_configuration(f"{group}.conf")
                 rpc.reloadConfig()
@@ -315,10 +315,6 @@ def _explain(info: Mapping[str, Any]) -> str:
 def _clean_environment() -> dict[str, str]:
     kept = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "USER", "LOGNAME")
     return {name: os.environ[name] for name in kept if name in os.environ}
-
-
-def _pause(_: object) -> None:
-    time.sleep(0.02)
 
 
 def _exists(pid: int) -> bool:

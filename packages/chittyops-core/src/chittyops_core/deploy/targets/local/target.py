@@ -18,7 +18,7 @@ import psutil
 from attrs import define, evolve, field, frozen
 
 from chittyops_core._kit import files, process, wire
-from chittyops_core._kit.locks import FileLock
+from chittyops_core._kit.locks import FileLock, pause
 from chittyops_core._kit.retry import wait_until
 from chittyops_core.deploy.targets.base import (
     Address,
@@ -471,7 +471,7 @@ class LocalTarget(Target):
         # One that was killed is back in a moment.
         if self.manager.pid is not None and self.edge.wait_running(EDGE_RESTART_S):
             return False
-        with FileLock(self.layout.locks / "host.lock").acquire("host start", wait=_pause):
+        with FileLock(self.layout.locks / "host.lock").acquire("host start", wait=pause):
             # What outlived a daemon that was killed goes on serving.
             orphans = [] if self.manager.pid is not None else self._find_orphans()
             # One that runs but cannot be asked, as when its socket was deleted.
@@ -505,7 +505,7 @@ class LocalTarget(Target):
         Releases go on as they are. Returns how many connections the edge had when another Caddy
         took over (their requests are finished, WebSockets end), None when it is the same.
         """
-        with FileLock(self.layout.locks / "host.lock").acquire("host upgrade", wait=_pause):
+        with FileLock(self.layout.locks / "host.lock").acquire("host upgrade", wait=pause):
             edges = [orphan for orphan in self._find_orphans() if orphan.is_edge]
         self.manager.abandon()
         self.start_host()
@@ -1001,7 +1001,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _pause(_: object) -> None:
-    time.sleep(0.05)

@@ -1,0 +1,132 @@
+"""What the agent of a host watches: what each service's serving release asks for, and the host.
+
+No service is registered anywhere. The agent looks at what serves, so that a deploy, a rollback, a
+removal and a crash in the middle of any are all seen alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chittyops_core.deploy.targets.base import Address
+from chittyops_core.errors import ChittyOpsError, ManifestError
+from chittyops_core.model.manifest import MonitorSection
+from chittyops_core.model.monitoring import Monitor
+from chittyops_core.model.release import Release
+from chittyops_core.model.service import Service
+
+__all__ = ["HOST_EDGE", "PROCESSES", "WEB", "monitors_of_host", "monitors_of_service",
+           "require_monitors"]  # fmt: skip
+
+WEB, PROCESSES = "web", "processes"
+"""Monitors that every service has; a manifest may not name others so."""
+
+HOST_EDGE = "host/edge"
+
+INTERVAL_S = 10.0
+"""Of what is always watched: three failures fire after half a minute."""
+
+
+def monitors_of_host(home: Path, http_port: int) -> list[Monitor]:
+    """Return what is watched of the host itself.
+
+    Args:
+        home: Its CHITTYOPS_HOME, on the disk that fills.
+        http_port: Where the edge listens.
+    """
+    return [
+        Monitor(HOST_EDGE, "tcp", f"127.0.0.1:{http_port}", interval_s=INTERVAL_S, timeout_s=5),
+        Monitor("host/disk", "disk", str(home), interval_s=60),
+    ]
+
+
+def monitors_of_service(release: Release, address: Address) -> list[Monitor]:
+    """Return what is watched of a service.
+
+    Args:
+        release: What serves.
+        address: How it is reached through the edge.
+    """
+    slug = release.service.slug
+    health = release.config.health
+    web = Monitor(
+        f"{slug}/{WEB}",
+        "http",
+        f"{address.url}{health.path}",
+        slug,
+        interval_s=INTERVAL_S,
+        conditions=("status >= 200", "status < 300"),
+        options=_through_edge(address),
+        depends_on=(HOST_EDGE,),
+    )
+    instances = sum(process.instances for process in release.config.processes.values())
+    processes = Monitor(
+        f"{slug}/{PROCESSES}",
+        "process",
+        "pid:",
+        slug,
+        interval_s=INTERVAL_S,
+        conditions=(f"processes >= {instances}",),
+        # One outage, one message: a process that ends and is missed is the web monitor's to tell.
+        depends_on=(HOST_EDGE, web.name),
+    )
+    declared = (
+        _declared(slug, name, section, address)
+        for name, section in sorted(release.config.monitors.items())
+    )
+    return [web, processes, *declared]
+
+
+def require_monitors(service: Service, declared: Mapping[str, MonitorSection]) -> None:
+    """Check a manifest's [monitor.NAME] strictly, before anything is built.
+
+    Raises:
+        ManifestError: Its probe is unknown, or its target, a condition or an option does not fit.
+    """
+    if not declared:
+        return
+    from chittyops_core.monitor.probes import require
+
+    nowhere = Address("http://app.localhost", "127.0.0.1:1", "app.localhost", False, None, "")
+    for name, section in declared.items():
+        if name in (WEB, PROCESSES):
+            raise ManifestError(
+                f"[monitor.{name}] is there already: every service has it",
+                remedy="Choose another name.",
+            )
+        try:
+            require(_declared(service.slug, name, section, nowhere))
+        except ChittyOpsError as error:
+            raise ManifestError(
+                f"[monitor.{name}]: {error.message}",
+                remedy="docs/monitor.md has the probes with their options and conditions.",
+                detail=error.detail,
+            ) from error
+
+
+def _declared(slug: str, name: str, section: MonitorSection, address: Address) -> Monitor:
+    target, options = section.target, dict(section.options)
+    is_own_path = section.probe == "http" and target.startswith("/")
+    if is_own_path:
+        target = f"{address.url}{target}"
+        options = _through_edge(address) | options
+    return Monitor(
+        f"{slug}/{name}",
+        section.probe,
+        target,
+        slug,
+        interval_s=section.interval.total_seconds(),
+        timeout_s=section.timeout.total_seconds(),
+        conditions=section.conditions,
+        options=options,
+        depends_on=(HOST_EDGE, f"{slug}/{WEB}") if is_own_path else (),
+    )
+
+
+def _through_edge(address: Address) -> dict[str, Any]:
+    options: dict[str, Any] = {"connect": address.connect}
+    if address.ca_file is not None:
+        options["ca_file"] = address.ca_file
+    return options
