@@ -144,7 +144,7 @@ def test_channels_that_did_not_come_whole_send_nothing_and_show_nothing(
 
 
 def test_an_address_that_apprise_does_not_know_is_kept_as_undelivered(
-    path: Path, webhook: Webhook
+    path: Path, webhook: Webhook, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The other channel gets its message all the same."""
     say(path, 1)
@@ -159,6 +159,8 @@ def test_an_address_that_apprise_does_not_know_is_kept_as_undelivered(
     assert not outbox.has_pending()
     outbox.close()
     assert len(webhook.posts) == 1
+    said = capfd.readouterr().err
+    assert "deliver.gave_up" in said and "secret" not in said
 
 
 # --- what arrives --------------------------------------------------------------------------------

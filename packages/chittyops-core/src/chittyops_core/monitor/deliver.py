@@ -19,6 +19,7 @@ or not at all. No sender can do better. So each message carries its id: in the t
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -102,6 +103,8 @@ def spawn(path: Path, delivery: Delivery) -> subprocess.Popen[bytes]:
 def main(arguments: list[str] | None = None) -> int:
     """Deliver; return 0 when the outbox is empty or another one delivers, 1 otherwise."""
     configure("INFO")
+    # Its errors quote addresses; what failed is said by us, without them.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     (path,) = sys.argv[1:] if arguments is None else arguments
     try:
         delivery = Delivery(**json.load(sys.stdin))
