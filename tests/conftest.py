@@ -26,6 +26,9 @@ from chittyops_core.host.fetch import fetch
 APPS = Path(__file__).parent / "apps"
 COMMAND = Path(sys.executable).with_name("chittyops")
 
+# Most hosts under test have no agent: what is tested is what it would watch.
+os.environ.setdefault("CHITTYOPS_AGENT", "off")
+
 IS_ROOT = os.geteuid() == 0
 PUBLIC_PYTHON = (IS_ROOT and shutil.which("python3", path="/usr/bin")) or sys.executable
 """What apps run by: as root that must be one that every OS user may run, not one in a home."""

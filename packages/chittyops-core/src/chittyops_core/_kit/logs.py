@@ -37,6 +37,10 @@ class Logger:
     def error(self, event: str, **facts: object) -> None:
         self._bound.error(event, **facts)
 
+    def exception(self, event: str, **facts: object) -> None:
+        """Log the error that is being handled, with its traceback."""
+        self._bound.exception(event, **facts)
+
     @cached_property
     def _bound(self) -> FilteringBoundLogger:
         import structlog

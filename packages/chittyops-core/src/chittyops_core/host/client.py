@@ -232,6 +232,7 @@ class HostClient:
         no_acme: bool = False,
         disk_budget: int | None = None,
         manager: str | None = None,
+        agent: bool | None = None,
     ) -> StatusReport:
         """Start what serves; None or empty leaves a setting as it is.
 
@@ -243,10 +244,11 @@ class HostClient:
             no_acme: Go back to Caddy's own authority.
             disk_budget: Bytes that all artifacts may take; 0 for no limit.
             manager: `supervisor` or `systemd`.
+            agent: Whether an agent watches what serves.
         """
         answer = self.call(
             "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme,
-            disk_budget=disk_budget, manager=manager,
+            disk_budget=disk_budget, manager=manager, agent=agent,
         )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
 

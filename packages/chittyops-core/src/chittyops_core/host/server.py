@@ -37,6 +37,7 @@ from chittyops_core.errors import (
     ServiceLockedError,
 )
 from chittyops_core.host import protocol
+from chittyops_core.host.agent_process import agent_of
 from chittyops_core.host.boot import boot_of
 from chittyops_core.host.runtime import enter_current, old_runtimes
 from chittyops_core.model.health import Verdict
@@ -67,6 +68,7 @@ class Host:
             self._secrets.get,
             lambda text: notify(Event(EventKind.STEP, text)),
             self._journal.keep_user,
+            companions=(agent_of(self._layout),),
         )
         self._engine = DeployLite(
             self._target, self._journal, self._layout.locks, self._clock, notify
@@ -334,6 +336,7 @@ class Host:
         no_acme: bool = False,
         disk_budget: int | None = None,
         manager: str | None = None,
+        agent: bool | None = None,
     ) -> Any:
         """Start what serves, as after a reboot; but for the budget, settings need a stopped host.
 
@@ -347,6 +350,7 @@ class Host:
         wanted = HostSettings(
             http or now.http, https or now.https, tuple(bind) or now.bind, chosen,
             now.disk_budget if disk_budget is None else disk_budget or None,
+            now.agent if agent is None else agent,
         )  # fmt: skip
         if wanted != now:
             is_edge_same = evolve(wanted, disk_budget=now.disk_budget) == now

@@ -37,7 +37,7 @@ from chittyops_core.errors import ChittyOpsError, StoreError
 from chittyops_core.model.monitoring import AlertState, Message
 from chittyops_core.monitor.outbox import MAX_ATTEMPTS, Outbox, Outcome
 
-__all__ = ["Delivery", "main", "spawn"]
+__all__ = ["Delivery", "main", "run", "spawn"]
 
 _log = get_logger("chittyops.monitor.deliver")
 
@@ -101,10 +101,8 @@ def spawn(path: Path, delivery: Delivery) -> subprocess.Popen[bytes]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Deliver; return 0 when the outbox is empty or another one delivers, 1 otherwise."""
+    """Deliver what stdin says; return `run`'s status, or 2 when stdin does not say it."""
     configure("INFO")
-    # Its errors quote addresses; what failed is said by us, without them.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     (path,) = sys.argv[1:] if arguments is None else arguments
     try:
         delivery = Delivery(**json.load(sys.stdin))
@@ -112,10 +110,20 @@ def main(arguments: list[str] | None = None) -> int:
         # The text holds tokens; neither it nor the error that quotes it may be shown.
         _log.error("deliver.refused", why="no channels came over stdin, or not all of them")
         return 2
+    return run(Path(path), delivery)
+
+
+def run(path: Path, delivery: Delivery) -> int:
+    """Deliver; return 0 when the outbox is empty or another one delivers, 1 otherwise.
+
+    For the main thread of a process that does nothing else.
+    """
+    # Its errors quote addresses; what failed is said by us, without them.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        return 0 if _deliver(Path(path), delivery, stop) else 1
+        return 0 if _deliver(path, delivery, stop) else 1
     except ChittyOpsError as error:
         _log.error("deliver.failed", error=error.message)
         return 1

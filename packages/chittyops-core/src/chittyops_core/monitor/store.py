@@ -118,6 +118,35 @@ class Store:
         with self._writing() as db:
             events.add_event(db, service, name, labels, value, at)
 
+    def count_events(
+        self,
+        counted: Iterable[tuple[str, str, Mapping[str, str], float]],
+        at: float,
+        states: Mapping[str, str],
+    ) -> None:
+        """Add to many counters, and keep *states*, in one transaction.
+
+        Args:
+            counted: (service, name, labels, value) of each; see `events.add_event`.
+            at: Seconds since the epoch.
+            states: What whoever counted needs to go on after a kill; see `state`.
+        """
+        with self._writing() as db:
+            for service, name, labels, value in counted:
+                events.add_event(db, service, name, labels, value, at)
+            _keep_states(db, states)
+
+    def keep_state(self, name: str, text: str) -> None:
+        """Keep *text* for who comes after a restart."""
+        with self._writing() as db:
+            _keep_states(db, {name: text})
+
+    def state(self, name: str) -> str | None:
+        """Return what was kept under *name*."""
+        with self._reading() as db:
+            row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
     def _keep(self, db: sqlite3.Connection, seen: Observation) -> None:
         monitor = self._id_of(db, seen.monitor)
         at, us = round(seen.at * 1000), round(seen.seconds * 1e6)
@@ -294,3 +323,7 @@ def _keep_alert(db: sqlite3.Connection, alert: Alert) -> None:
         (alert.name, json.dumps(wire.to_wire(alert), separators=(",", ":"))),
     )
     incidents.keep_incident(db, before.state if before else None, alert)
+
+
+def _keep_states(db: sqlite3.Connection, states: Mapping[str, str]) -> None:
+    db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", states.items())

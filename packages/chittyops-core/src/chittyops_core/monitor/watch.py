@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from chittyops_core._kit.clock import Clock
 from chittyops_core._kit.logs import get_logger
-from chittyops_core.errors import ChittyOpsError
+from chittyops_core.errors import ChittyOpsError, StoreError
 from chittyops_core.model.monitoring import (
     AlertState,
     Measurement,
@@ -81,6 +81,8 @@ class _Watched:
     """When it was last seen or missed, by the monotonic clock."""
     is_looking: bool = False
     is_gone: bool = False
+    good: int = 0
+    total: int = 0
 
 
 @define(eq=False)
@@ -97,7 +99,9 @@ def judge(
     if not why:
         values: Mapping[str, Scalar] = {"response_time": measured.seconds, **measured.values}
         why = "; ".join(filter(None, (each.explain(values) for each in conditions)))
-    return Observation(monitor, at, not why, measured.seconds, why, measured.values)
+    # A body is there for conditions only: it is large, and nobody's to keep.
+    kept = {name: value for name, value in measured.values.items() if name != "body"}
+    return Observation(monitor, at, not why, measured.seconds, why, kept)
 
 
 @define(eq=False)
@@ -169,6 +173,12 @@ class Watch:
             watched = self._watched.get(name)
         return watched.probe if watched else None
 
+    def looks(self, name: str) -> tuple[int, int]:
+        """Return how many looks of a monitor were good, and how many there were, since it began."""
+        with self._lock:
+            watched = self._watched.get(name)
+            return (watched.good, watched.total) if watched else (0, 0)
+
     def monitors(self) -> list[Monitor]:
         """Return what is watched, sorted by name."""
         with self._lock:
@@ -209,6 +219,8 @@ class Watch:
                 if seen.watched.is_gone:
                     continue
                 seen.watched.seen_at = now
+                seen.watched.total += 1
+                seen.watched.good += seen.observation.is_good
                 observations.append(seen.observation)
                 self._step(seen.watched, seen.observation, now, changed, messages)
             for watched in self._watched.values():
@@ -330,8 +342,11 @@ class Watch:
     def _tend(self) -> Sequence[Judgement]:
         at = self.clock.now().timestamp()
         self.store.tend(at)
-        if self.store.store is not None:
-            self._windows = self.store.store.maintenance(at)
+        try:
+            if self.store.store is not None:
+                self._windows = self.store.store.maintenance(at)
+        except StoreError as error:
+            log.warning("monitor.maintenance_unread", error=error.message)
         return self.every_tend(at)
 
     def _forget_alerts(self, watched: set[str]) -> None:

@@ -57,6 +57,7 @@ def command() -> None:
     "--manager", type=click.Choice(["supervisor", "systemd"]),
     help="What keeps the processes running; supervisor if never given.",
 )  # fmt: skip
+@click.option("--agent/--no-agent", default=None, help="Watch what serves; on if never given.")
 @json_option
 def start(
     http_port: int | None,
@@ -68,6 +69,7 @@ def start(
     no_acme: bool,
     disk_budget: str | None,
     manager: str | None,
+    agent: bool | None,
     as_json: bool,
 ) -> None:
     """Start everything that should serve, as after a reboot. Does nothing to what runs.
@@ -92,7 +94,7 @@ def start(
         report = host.start_host(
             http=http_port, https=https_port, bind=bind,
             acme=acme if is_acme else None, no_acme=no_acme, disk_budget=_bytes(disk_budget),
-            manager=manager,
+            manager=manager, agent=agent,
         )  # fmt: skip
     if as_json:
         render.print_json(render.status_json(report))

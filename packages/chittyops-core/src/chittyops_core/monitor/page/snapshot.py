@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrs import Attribute, field, frozen, validators
 
@@ -36,6 +36,11 @@ __all__ = [
     "uptime",
     "worst",
 ]
+
+
+def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Convert for attrs; mypy's plugin cannot infer what `tuple` itself would give."""
+    return tuple(values)
 
 
 class ComponentStatus(StrEnum):
@@ -156,7 +161,7 @@ class Component:
     group: str | None = None
     description: str = ""
     response_time: ResponseTime | None = None
-    days: tuple[Day, ...] = field(default=(), converter=tuple)
+    days: tuple[Day, ...] = field(default=(), converter=_tuple)
 
     @days.validator
     def _check_order(self, _: Attribute[tuple[Day, ...]], days: tuple[Day, ...]) -> None:
@@ -191,8 +196,8 @@ class Incident:
     created_at: float
     updated_at: float
     resolved_at: float | None = None
-    components: tuple[str, ...] = field(default=(), converter=tuple)
-    updates: tuple[Update, ...] = field(default=(), converter=tuple)
+    components: tuple[str, ...] = field(default=(), converter=_tuple)
+    updates: tuple[Update, ...] = field(default=(), converter=_tuple)
 
     @property
     def is_resolved(self) -> bool:
@@ -210,8 +215,8 @@ class Maintenance:
     scheduled_until: float
     created_at: float
     updated_at: float
-    components: tuple[str, ...] = field(default=(), converter=tuple)
-    updates: tuple[Update, ...] = field(default=(), converter=tuple)
+    components: tuple[str, ...] = field(default=(), converter=_tuple)
+    updates: tuple[Update, ...] = field(default=(), converter=_tuple)
 
     @property
     def is_active(self) -> bool:
@@ -234,9 +239,9 @@ class Page:
     url: str = field()
     updated_at: float = field()
     brand: Brand = field(factory=Brand)
-    components: tuple[Component, ...] = field(default=(), converter=tuple)
-    incidents: tuple[Incident, ...] = field(default=(), converter=tuple)
-    maintenances: tuple[Maintenance, ...] = field(default=(), converter=tuple)
+    components: tuple[Component, ...] = field(default=(), converter=_tuple)
+    incidents: tuple[Incident, ...] = field(default=(), converter=_tuple)
+    maintenances: tuple[Maintenance, ...] = field(default=(), converter=_tuple)
 
     @url.validator
     def _check_url(self, _: Attribute[str], url: str) -> None:

@@ -9,6 +9,6 @@ them.
 from chittyops_core.deploy.targets.local.caddy import Acme, HostSettings
 from chittyops_core.deploy.targets.local.edge import Edge
 from chittyops_core.deploy.targets.local.layout import Layout
-from chittyops_core.deploy.targets.local.target import LocalTarget
+from chittyops_core.deploy.targets.local.target import Companion, LocalTarget
 
-__all__ = ["Acme", "Edge", "Layout", "LocalTarget", "HostSettings"]
+__all__ = ["Acme", "Companion", "Edge", "Layout", "LocalTarget", "HostSettings"]

@@ -79,6 +79,7 @@ class HostSettings:
         bind: Addresses; only this machine by default.
         acme: None certifies every name by Caddy's internal authority.
         disk_budget: Bytes that all artifacts may take; None for no limit.
+        agent: Whether the agent watches this host.
     """
 
     http: int = DEFAULT_HTTP_PORT
@@ -86,6 +87,7 @@ class HostSettings:
     bind: tuple[str, ...] = ("127.0.0.1", "[::1]")
     acme: Acme | None = None
     disk_budget: int | None = None
+    agent: bool = True
 
 
 def render(

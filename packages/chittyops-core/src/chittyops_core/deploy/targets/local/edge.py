@@ -67,6 +67,7 @@ class Edge:
             return HostSettings(
                 http=_port_setting("CHITTYOPS_HTTP_PORT", DEFAULT_HTTP_PORT),
                 https=_port_setting("CHITTYOPS_HTTPS_PORT", DEFAULT_HTTPS_PORT),
+                agent=os.environ.get("CHITTYOPS_AGENT") != "off",
             )
         try:
             return wire.from_wire(HostSettings, settings)

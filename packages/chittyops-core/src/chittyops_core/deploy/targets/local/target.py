@@ -219,6 +219,12 @@ class LocalTarget(Target):
             )
         )
 
+    def pids(self, release: Release) -> list[int]:
+        """Return the ids of its processes that the process manager keeps running."""
+        group = self._group(release.service, release.id)
+        states = self.manager.states(group, self._programs(release))
+        return [state.pid for state in states.values() if state.pid is not None]
+
     def in_flight(self, service: Service, release_id: str) -> int | None:
         total = 0
         bound = self._binding(self.release(service, release_id))
@@ -491,7 +497,7 @@ class LocalTarget(Target):
                 for o in orphans
                 if not (o.is_edge or o.is_passing or o.release in serving)
             )
-            for companion in self.companions:
+            for companion in self._wanted_companions:
                 self._start_companion(companion)
         return True
 
@@ -581,7 +587,10 @@ class LocalTarget(Target):
         if not self.edge.is_running:
             self.edge.publish_all(
                 {s.slug: self._routes(s) for s in self.services()}
-                | {HOST_OWNED + c.name: [self._companion_route(c)] for c in self.companions}
+                | {
+                    HOST_OWNED + each.name: [self._companion_route(each)]
+                    for each in self._wanted_companions
+                }
             )
         log_file = self.layout.edge / "output.log"
         launch = self._write_own_launch(
@@ -604,6 +613,10 @@ class LocalTarget(Target):
                 remedy=f"Its log: {log_file}",
                 detail=tuple(tail.splitlines()[-8:]),
             )
+
+    @property
+    def _wanted_companions(self) -> Sequence[Companion]:
+        return self.companions if self.edge.settings.agent else ()
 
     def _start_companion(self, companion: Companion) -> None:
         """Start it; whether it comes up is its own affair, and fails nothing that serves."""
@@ -903,6 +916,7 @@ class LocalTarget(Target):
             "CHITTYOPS_APP": service.app,
             "CHITTYOPS_ENVIRONMENT": service.environment,
             "CHITTYOPS_RELEASE": release.id,
+            "CHITTYOPS_SOCKET": str(self.layout.app_socket(service)),
         }
         if service.client:
             environment["CHITTYOPS_CLIENT"] = service.client

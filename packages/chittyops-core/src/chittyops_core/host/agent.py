@@ -1,0 +1,232 @@
+"""`chittyops agent`: one process a host that watches what serves, and says so when it is ill.
+
+It is started by the process manager beside the edge, and may be killed at any time: what it saw
+and what it has to say is in its store, and what it watches is what serves. So it holds nothing
+that a deploy would have to tell it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from chittyops_core._kit import files, logs
+from chittyops_core._kit.clock import SystemClock
+from chittyops_core._kit.locks import FileLock, LockHeldError
+from chittyops_core.deploy.targets.local import Layout, LocalTarget
+from chittyops_core.deploy.targets.local.target import INSTANCE, PASSING
+from chittyops_core.errors import ChittyOpsError, HostError, StoreError
+from chittyops_core.host.agent_api import AgentApi
+from chittyops_core.host.agent_process import PAGE_HOST
+from chittyops_core.host.agent_view import AgentView
+from chittyops_core.host.app_link import AppLink
+from chittyops_core.host.promises import Promise, judged, read_promises
+from chittyops_core.host.watched import PROCESSES, monitors_of_host, monitors_of_service
+from chittyops_core.model.monitoring import Monitor
+from chittyops_core.model.service import Service
+from chittyops_core.monitor.buffer import BufferedStore
+from chittyops_core.monitor.local_http import LocalServer
+from chittyops_core.monitor.outbox import Outbox
+from chittyops_core.monitor.probes.process import ProcessProbe
+from chittyops_core.monitor.watch import Judgement, Watch
+
+__all__ = ["Agent", "main"]
+
+log = logs.get_logger("chittyops.agent")
+
+LOOK_AROUND_S = 2.0
+"""How soon it notices what serves now, which processes that has, and what apps counted."""
+
+TELL_AGAIN_S = 60.0
+"""A deliverer that ended before all was told is followed by another one after so long."""
+
+
+class Agent:
+    """The agent of one home."""
+
+    def __init__(self, home: Path) -> None:
+        self._layout = Layout.create(home)
+        files.ensure_private_dir(self._layout.monitor)
+        self._store = BufferedStore(self._layout.monitor_store)
+        clock = SystemClock()
+        self._watch = Watch(self._store, clock, self._tell, self._judge)
+        self._target = LocalTarget(self._layout, _no_secret, lambda text: None, _no_user)
+        self._promises: dict[Service, tuple[str, list[Promise]]] = {}
+        self._apps = AppLink(self._layout, self._store, self._watch)
+        port = self._target.edge.settings.http
+        self._view = AgentView(
+            self._layout, self._store, self._watch, self._apps, self._promised,
+            f"http://{PAGE_HOST}{'' if port == 80 else f':{port}'}",
+        )  # fmt: skip
+        self._told_at = 0.0
+        self._teller: subprocess.Popen[bytes] | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until *stop* is set."""
+        with ExitStack() as stack:
+            api = AgentApi(self._view, self._apps)
+            for handler, path in (
+                (api.answer, self._layout.agent_socket),
+                (api.answer_visitor, self._layout.page_socket),
+            ):
+                server = LocalServer(handler, path)
+                server.start()
+                stack.callback(server.close)
+            stack.callback(self._store.close)
+            stack.callback(self._apps.close)
+            self._look_around()
+            around = threading.Thread(target=self._keep_looking, args=(stop,), name="around")
+            around.start()
+            stack.callback(around.join)
+            log.info("agent.started", monitors=len(self._watch.monitors()))
+            self._watch.run(stop)
+
+    # --- what serves ---
+
+    def _keep_looking(self, stop: threading.Event) -> None:
+        while not stop.wait(LOOK_AROUND_S):
+            try:
+                self._look_around()
+                self._apps.keep()
+                self._tell_what_is_left()
+            except Exception:
+                # Whatever it is, what is watched already goes on being watched.
+                log.exception("agent.look_around_failed")
+
+    def _look_around(self) -> None:
+        port = self._target.edge.settings.http
+        monitors: list[Monitor] = monitors_of_host(self._layout.home, port)
+        pids: dict[str, list[int]] = {}
+        serving: dict[Service, int] = {}
+        for service in self._target.services():
+            try:
+                release_id = self._target.observe(service).serving
+                if release_id is None:
+                    continue
+                release = self._target.release(service, release_id)
+                monitors += monitors_of_service(release, self._target.address(service))
+                pids[f"{service.slug}/{PROCESSES}"] = self._target.pids(release)
+                serving[service] = self._owner(service)
+                self._read_promises(service, release_id, release.artifact)
+            except ChittyOpsError as error:
+                # As when it is removed at this moment.
+                log.info("agent.service_skipped", service=service.slug, error=error.message)
+        for gone in self._promises.keys() - serving.keys():
+            del self._promises[gone]
+        self._view.wrong = {
+            name: error.message for name, error in self._watch.set_monitors(monitors).items()
+        }
+        for name, found in pids.items():
+            probe = self._watch.probe(name)
+            if isinstance(probe, ProcessProbe):
+                probe.watch(found)
+        self._apps.listen_to(serving)
+
+    def _owner(self, service: Service) -> int:
+        """Return the id of the OS user whose processes are the service's: who owns its state."""
+        try:
+            return self._layout.state(service).stat().st_uid
+        except FileNotFoundError:
+            return os.geteuid()
+
+    def _read_promises(self, service: Service, release_id: str, artifact: str) -> None:
+        known = self._promises.get(service)
+        if known is None or known[0] != release_id:
+            app = self._layout.artifact(artifact) / "app"
+            self._promises[service] = release_id, read_promises(service, app)
+
+    def _promised(self) -> list[Promise]:
+        return [promise for _, found in list(self._promises.values()) for promise in found]
+
+    def _judge(self, now: float) -> Sequence[Judgement]:
+        store = self._store.store
+        if store is None or self._store.trouble:
+            return ()
+        try:
+            return list(judged(self._promised(), store, now))
+        except StoreError as error:
+            log.warning("agent.objectives_not_judged", error=error.message)
+            return ()
+
+    # --- telling ---
+
+    def _tell(self) -> None:
+        """Let somebody tell what is in the outbox; whoever does so already goes on."""
+        self._told_at = time.monotonic()
+        if self._teller is not None:
+            self._teller.poll()
+        # Of its own session, so that it goes on when this process is killed; marked, so that
+        # the host finds it when it is stopped.
+        self._teller = subprocess.Popen(
+            [sys.executable, "-P", "-m", "chittyops_core.host.tell", str(self._layout.home)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, INSTANCE: PASSING},
+        )
+
+    def _tell_what_is_left(self) -> None:
+        if self._teller is not None:
+            self._teller.poll()
+        if time.monotonic() < self._told_at + TELL_AGAIN_S or self._store.store is None:
+            return
+        self._told_at = time.monotonic()
+        outbox = Outbox(self._layout.monitor_store)
+        try:
+            is_left = outbox.has_pending()
+        finally:
+            outbox.close()
+        if is_left and (self._layout.monitor / "channels.json").exists():
+            self._tell()
+
+
+def _no_secret(name: str, fingerprint: str | None) -> str:
+    raise HostError(f"the agent reads no secret, not even {name}")
+
+
+def _no_user(service: Service, candidates: object) -> int:
+    raise HostError(f"the agent gives {service} no user")
+
+
+def main(home: Path, environ: Mapping[str, str] = os.environ) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit status.
+
+    One agent a home: a second one waits for the first to end, as when the process manager was
+    killed and its successor starts another; with `CHITTYOPS_AGENT_WAIT=no` it says so and ends.
+    """
+    logs.configure("INFO")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    layout = Layout.create(home)
+
+    def wait(holder: object) -> None:
+        if stop.wait(0.5):
+            raise KeyboardInterrupt
+
+    lock = FileLock(layout.locks / "agent.lock")
+    try:
+        lock.acquire("agent", wait=wait if environ.get("CHITTYOPS_AGENT_WAIT") != "no" else None)
+    except KeyboardInterrupt:
+        return 0
+    except LockHeldError as error:
+        print(
+            f"chittyops: an agent of this host runs already (pid {error.holder.get('pid')})\n"
+            "`chittyops incidents` and `chittyops status` say what it sees.",
+            file=sys.stderr,
+        )
+        return 1
+    with suppress(KeyboardInterrupt):
+        Agent(home).run(stop)
+    lock.release()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,206 @@
+"""The status page of a host, made from what its agent keeps, in words for visitors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+
+from attrs import field, frozen
+
+from chittyops_core.errors import StoreError
+from chittyops_core.host.watched import WEB
+from chittyops_core.model.monitoring import AlertState, Monitor
+from chittyops_core.model.names import DEFAULT_ENVIRONMENT
+from chittyops_core.monitor import incidents as kept
+from chittyops_core.monitor.alerts import Alert
+from chittyops_core.monitor.page import (
+    Component,
+    ComponentStatus,
+    Day,
+    Impact,
+    Incident,
+    IncidentStatus,
+    Maintenance,
+    MaintenanceStatus,
+    Page,
+    ResponseTime,
+    Update,
+)
+from chittyops_core.monitor.store import Store
+
+__all__ = ["make_page"]
+
+DAYS = 90
+INCIDENTS = 50
+DAY_S = 86400
+
+_UPDATES = {
+    AlertState.FIRING: "It does not answer as it should. We are looking into it.",
+    AlertState.RESOLVED: "It answers as it should again.",
+    AlertState.NO_DATA: "It is not watched at the moment, so how it does is not known.",
+}
+
+_STATUSES = {
+    AlertState.FIRING: IncidentStatus.INVESTIGATING,
+    AlertState.RESOLVED: IncidentStatus.RESOLVED,
+}
+
+
+def make_page(
+    url: str,
+    store: Store | None,
+    monitors: Sequence[Monitor],
+    alerts: Mapping[str, Alert],
+    *,
+    started: float,
+    now: float,
+) -> Page:
+    """Return the page. A disk that cannot be read leaves out the past, not what is now.
+
+    Args:
+        url: Where visitors find it.
+        store: Where the past is; None while it cannot be opened.
+        monitors: What is watched.
+        alerts: Where each alert stands, by name.
+        started: Seconds since the epoch at which the agent started.
+        now: Seconds since the epoch.
+    """
+    by_service: dict[str, list[Monitor]] = {}
+    for monitor in monitors:
+        if monitor.service is not None:
+            by_service.setdefault(monitor.service, []).append(monitor)
+    slugs = set(by_service)
+    past = _Past.read(store, slugs, now)
+    return Page(
+        "Status",
+        url,
+        now,
+        components=[
+            Component(
+                slug,
+                _shown_name(slug),
+                _status(slug, watched, alerts, is_covered=past.covers(slug, now)),
+                max((alerts[m.name].since for m in watched if m.name in alerts), default=0.0)
+                or started,
+                response_time=past.times.get(slug),
+                days=past.days.get(slug, ()),
+            )
+            for slug, watched in sorted(by_service.items())
+        ],
+        incidents=[shown for each in past.incidents if (shown := _incident(each, slugs))],
+        maintenances=[_maintenance(each, slugs, now) for each in past.windows],
+    )
+
+
+@frozen
+class _Past:
+    """What the store has for a page."""
+
+    days: Mapping[str, tuple[Day, ...]] = field(factory=dict)
+    times: Mapping[str, ResponseTime] = field(factory=dict)
+    incidents: Sequence[kept.Incident] = ()
+    windows: Sequence[kept.Maintenance] = ()
+
+    @classmethod
+    def read(cls, store: Store | None, slugs: Iterable[str], now: float) -> _Past:
+        if store is None:
+            return cls()
+        try:
+            counted = store.days(now - (DAYS - 1) * DAY_S, UTC)
+            return cls(
+                {
+                    slug: tuple(
+                        Day(day, counts.good, counts.total)
+                        for day, counts in sorted(counted.get(f"{slug}/{WEB}", {}).items())
+                    )
+                    for slug in slugs
+                },
+                {slug: found for slug in slugs if (found := _response_time(store, slug, now))},
+                store.incidents(INCIDENTS),
+                store.maintenance(now),
+            )
+        except StoreError:
+            return cls()
+
+    def covers(self, slug: str, now: float) -> bool:
+        return any(window.covers(now, slug) for window in self.windows)
+
+
+def _response_time(store: Store, slug: str, now: float) -> ResponseTime | None:
+    p50, p95, p99 = (
+        store.quantile(f"{slug}/{WEB}", q, now - DAY_S, now) for q in (0.5, 0.95, 0.99)
+    )
+    if p50 is None or p95 is None or p99 is None:
+        return None
+    return ResponseTime(p50, p95, p99)
+
+
+def _shown_name(slug: str) -> str:
+    """Return a slug as people say it: `portal (acme)`, without what is usual."""
+    app, environment, *client = slug.split(".")
+    more = [*([environment] if environment != DEFAULT_ENVIRONMENT else []), *client]
+    return f"{app} ({', '.join(more)})" if more else app
+
+
+def _status(
+    slug: str, monitors: Iterable[Monitor], alerts: Mapping[str, Alert], *, is_covered: bool
+) -> ComponentStatus:
+    if is_covered:
+        return ComponentStatus.UNDER_MAINTENANCE
+    states = {m.name: alerts[m.name].state for m in monitors if m.name in alerts}
+    promised = {a.state for name, a in alerts.items() if name.startswith(f"{slug}/slo/")}
+    # Without a failure there is no alert; then all is well.
+    web = states.get(f"{slug}/{WEB}", AlertState.OK)
+    if web is AlertState.FIRING:
+        return ComponentStatus.MAJOR_OUTAGE
+    if AlertState.FIRING in states.values():
+        return ComponentStatus.PARTIAL_OUTAGE
+    if AlertState.FIRING in promised:
+        return ComponentStatus.DEGRADED_PERFORMANCE
+    if web is AlertState.NO_DATA:
+        return ComponentStatus.NO_DATA
+    return ComponentStatus.OPERATIONAL
+
+
+def _incident(found: kept.Incident, slugs: set[str]) -> Incident | None:
+    """Return an incident as visitors see it; None for the host's own, which is not theirs."""
+    slug, _, what = found.alert.partition("/")
+    if slug not in slugs:
+        return None
+    is_down, is_over = what == WEB, found.ended is not None
+    verb = "was" if is_over else "is"
+    updates = [
+        Update(
+            f"{found.id}-{number}",
+            _STATUSES.get(step.state, IncidentStatus.MONITORING),
+            _UPDATES.get(step.state, "We are watching it."),
+            step.at,
+        )
+        for number, step in enumerate(found.timeline)
+    ]
+    return Incident(
+        str(found.id),
+        f"{_shown_name(slug)} {verb} {'not available' if is_down else 'impaired'}",
+        IncidentStatus.RESOLVED if is_over else IncidentStatus.INVESTIGATING,
+        Impact.CRITICAL if is_down else Impact.MINOR,
+        found.started,
+        updates[-1].at if updates else found.started,
+        found.ended,
+        [slug],
+        updates[::-1],
+    )
+
+
+def _maintenance(window: kept.Maintenance, slugs: set[str], now: float) -> Maintenance:
+    has_begun = window.starts <= now
+    scope = window.scope.partition("/")[0]
+    return Maintenance(
+        str(window.id),
+        window.why or "Maintenance",
+        MaintenanceStatus.IN_PROGRESS if has_begun else MaintenanceStatus.SCHEDULED,
+        window.starts,
+        window.ends,
+        window.starts,
+        window.starts,
+        sorted(slugs if scope == "*" else slugs & {scope}),
+    )
