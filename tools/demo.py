@@ -1,4 +1,4 @@
-"""Three apps in service, redeployed under load, one broken on purpose, one rolled back.
+"""Three apps in service, redeployed under load, rolled back, one broken, one killed; all watched.
 
     nox -s demo               shows it, then leaves the apps running until Ctrl-C
     nox -s demo -- --once     shows it and takes everything down again
@@ -9,20 +9,28 @@ Starts from nothing, in a home of its own under /tmp; ends with status 1 if any 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import psutil
 
 from chittyops_core import Deployment, OpsLite
 from chittyops_core.deploy.engine import Event, EventKind
+from chittyops_core.deploy.targets.base import Address
 from chittyops_core.deploy.targets.local.caddy import DEFAULT_HTTP_PORT, DEFAULT_HTTPS_PORT
 from chittyops_core.errors import DeployError
 from chittyops_core.host import HostClient
+from chittyops_core.host.agent_process import PAGE_HOST
 from chittyops_core.host.fetch import fetch
 from chittyops_core.testing.load import Load, Mode, Tally
 from chittyops_lite_chitty_apps import ChittyAppsOpsLite
@@ -43,9 +51,10 @@ def main() -> None:
         Path(folder).chmod(0o711)  # The client's own OS user has to pass through.
         home = Path(folder) / "home"
         try:
-            lost = Show(Path(folder), home).run()
-            if not once:
-                wait_for_ctrl_c()
+            with Webhook() as webhook:
+                lost = Show(Path(folder), home, webhook).run()
+                if not once:
+                    wait_for_ctrl_c()
         finally:
             with HostClient(home) as host:
                 host.erase()
@@ -55,8 +64,10 @@ def main() -> None:
 class Show:
     """The demonstration, act by act."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
+    def __init__(self, folder: Path, home: Path, webhook: Webhook) -> None:
         self.folder = folder
+        self.home = home
+        self.webhook = webhook
         self.apps: list[tuple[str, OpsLite, str, Callable[[Path], Deployment]]] = []
         for name, cls in (("court-portal", CookCountyOpsLite), ("corner-shop", ChittyAppsOpsLite)):
             lite = cls(home=home, notify=show)
@@ -78,6 +89,8 @@ class Show:
             tallies[name] = self._redeploy(served[name], lite, name, path, deploy)
         say("5. A broken version of corner-shop is deployed under load")
         tallies["corner-shop, broken"] = self._break(served["corner-shop"])
+        say("6. corner-shop is killed again and again; somebody is told")
+        self._kill(served["corner-shop"])
         return self._report(served, tallies)
 
     def _copy_starter(self, name: str, lite: OpsLite) -> None:
@@ -125,6 +138,24 @@ class Show:
             load.wait(200)
         return load.tally
 
+    def _kill(self, served: Deployment) -> None:
+        """The status page shows it, one message is sent, and it comes back by itself."""
+        page = Address(
+            f"http://{PAGE_HOST}", served.address.plain_connect, PAGE_HOST, False, None,
+            served.address.plain_connect,
+        )  # fmt: skip
+        with HostClient(self.home) as host:
+            host.set_channel("demo", self.webhook.apprise_url)
+        begin = time.monotonic()
+        with killed_again_and_again(self.home, served):
+            wait_for(lambda: _component(page, served) == "major_outage", 60)
+            say(f"   the status page shows the outage after {time.monotonic() - begin:.0f} s")
+            wait_for(lambda: self.webhook.messages, 60)
+        wait_for(lambda: _component(page, served) == "operational", 60)
+        say("   it is back; that it is resolved is told after five clean minutes")
+        if len(self.webhook.messages) != 1:
+            raise AssertionError(f"one outage, these messages: {self.webhook.messages}")
+
     def _report(self, served: dict[str, Deployment], tallies: dict[str, Tally]) -> int:
         say("")
         say(f"{'':22} {'requests':>9} {'failed':>7} {'slowest':>9}")
@@ -137,9 +168,83 @@ class Show:
         for done in served.values():
             answer = fetch(done.address, "/healthz")
             say(f"{done.address.url:48} answers {answer.status}")
+        port = os.environ["CHITTYOPS_HTTP_PORT"]
+        say(f"http://{PAGE_HOST}:{port:<24} shows how all of them are")
         total = sum(tally.failed.total() for tally in tallies.values())
         say(f"\n{total} failed requests")
         return total
+
+
+class Webhook:
+    """Something of the team's that takes messages: a JSON webhook on this machine."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                hook.messages.append(said["title"])
+                say(f"   message: {said['title']}")
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing: `say` has said it."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def apprise_url(self) -> str:
+        return f"json://127.0.0.1:{self._server.server_address[1]}/hook"
+
+    def __enter__(self) -> Webhook:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def killed_again_and_again(home: Path, served: Deployment) -> Iterator[None]:
+    """Let no process of what serves live long enough to answer."""
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.1):
+            for process in psutil.process_iter():
+                try:
+                    environ = process.environ()
+                    is_it = environ.get("CHITTYOPS_SUPERVISED") == str(home)
+                    if is_it and environ.get("CHITTYOPS_APP") == served.service.app:
+                        process.kill()
+                except psutil.Error:
+                    continue
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        killer.join()
+
+
+def wait_for(happens: Callable[[], object], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not happens():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it did not happen within {timeout_s:g} s")
+        time.sleep(0.2)
+
+
+def _component(page: Address, served: Deployment) -> str:
+    summary = json.loads(fetch(page, "/api/v2/summary.json").body)
+    found = {each["id"]: str(each["status"]) for each in summary["components"]}
+    return found[served.service.slug]
 
 
 def show(event: Event) -> None:

@@ -54,7 +54,7 @@ def measure(folder: Path) -> Row:
         lite = ChittyAppsOpsLite(home=made)
         first, second = (lite.deploy(_warm(f"version {n}")) for n in (0, 1))
         layout = Layout(made)
-        target = LocalTarget(layout, SecretStore(layout.secrets).get, lambda _: None)
+        target = LocalTarget(layout, SecretStore(layout.secrets).get, lambda _: None, _no_user)
         service = Service("warm")
         with (
             two_upstreams(artifact_of(made)) as ports,
@@ -101,3 +101,7 @@ class _Watcher:
         start = time.monotonic()
         switch()
         return (float(self._process.stdout.readline()) - start) * 1000
+
+
+def _no_user(service: object, candidates: object) -> int:
+    raise AssertionError("this app wants no user of its own")

@@ -40,6 +40,7 @@ from chittyops_core.errors import (
 )
 from chittyops_core.host.client import HostClient
 from chittyops_core.host.protocol import Deployment, Staged
+from chittyops_core.host.watched import require_monitors
 from chittyops_core.model.finding import Finding
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import DEFAULT_ENVIRONMENT, Service
@@ -325,6 +326,7 @@ class OpsLite(ABC):
                 remedy=f"Use the {app.kind} lite, or change app.kind.",
             )
         service = self.service(app.name, app.environment)
+        require_monitors(service, app.manifest.monitor)
         source = read_source(app.folder, app.manifest.build.exclude)
         if names := plans.secret_names(app.manifest, service.client):
             host.refresh_secrets(names)

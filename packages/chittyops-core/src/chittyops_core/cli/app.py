@@ -20,7 +20,8 @@ __all__ = ["cli", "main"]
 # In the order in which one meets them.
 COMMANDS = (
     "new", "plan", "deploy", "status", "releases", "rollback", "logs", "exec", "config",
-    "secrets", "slo", "recover", "prune", "remove", "doctor", "host", "completion",
+    "secrets", "incidents", "notify", "maintenance", "metrics", "slo", "ping", "recover",
+    "prune", "remove", "doctor", "host", "agent", "completion",
 )  # fmt: skip
 
 EPILOG = """\b

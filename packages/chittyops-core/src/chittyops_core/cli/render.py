@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -138,7 +139,8 @@ def status_json(report: StatusReport) -> dict[str, Any]:
     }
 
 
-def print_status(report: StatusReport) -> None:
+def print_status(report: StatusReport, seen: Mapping[str, Any] | None = None) -> None:
+    """Print a table of services; *seen* is what the agent says, if there is one."""
     host = report.host
     if not report.services:
         click.echo("Nothing is in service on this host. `chittyops deploy FOLDER` begins.")
@@ -152,12 +154,37 @@ def print_status(report: StatusReport) -> None:
             each.serving or "-",
             each.health,
             f"{sum(i.verdict == 'healthy' for i in each.instances)}/{len(each.instances)}",
+            _watched(each.service, seen),
             (each.since or "-")[:19],
             each.address.url if each.address else "-",
         )
         for each in report.services
     ]
-    table(("SERVICE", "KIND", "RELEASE", "HEALTH", "INSTANCES", "SINCE (UTC)", "URL"), rows)
+    heads = ("SERVICE", "KIND", "RELEASE", "HEALTH", "INSTANCES", "WATCH", "SINCE (UTC)", "URL")
+    table(heads, rows)
+    for text in _troubles(seen):
+        click.echo(text, err=True)
+
+
+def _watched(service: Service, seen: Mapping[str, Any] | None) -> str:
+    """Return the worst of what the agent says of a service's monitors."""
+    order = ["firing", "no-data", "pending", "unseen", "resolved", "ok"]
+    states = {m["state"] for m in (seen or {}).get("monitors", ()) if m["service"] == service.slug}
+    return next((state for state in order if state in states), "-")
+
+
+def _troubles(seen: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield a line for each thing that fails."""
+    if seen is None:
+        return
+    if seen["trouble"]:
+        yield f"agent: {seen['trouble']}"
+    for monitor in seen["monitors"]:
+        if monitor["state"] not in ("ok", "resolved", "unseen"):
+            since = time.strftime("%H:%M:%S", time.gmtime(monitor["since"] or 0))
+            yield f"{monitor['monitor']}: {monitor['state']} since {since}: {monitor['why']}"
+    for each in seen["wrong"]:
+        yield f"{each['monitor']}: not watched: {each['error']}"
 
 
 def boot_json(plan: BootPlan) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from chittyops_core.host.agent_view import AgentView
 from chittyops_core.host.app_link import AppLink
 from chittyops_core.host.promises import Promise, judged, read_promises
 from chittyops_core.host.watched import PROCESSES, monitors_of_host, monitors_of_service
+from chittyops_core.host.words import in_words
 from chittyops_core.model.monitoring import Monitor
 from chittyops_core.model.service import Service
 from chittyops_core.monitor.buffer import BufferedStore
@@ -56,7 +57,7 @@ class Agent:
         files.ensure_private_dir(self._layout.monitor)
         self._store = BufferedStore(self._layout.monitor_store)
         clock = SystemClock()
-        self._watch = Watch(self._store, clock, self._tell, self._judge)
+        self._watch = Watch(self._store, clock, self._tell, self._judge, words=in_words)
         self._target = LocalTarget(self._layout, _no_secret, lambda text: None, _no_user)
         self._promises: dict[Service, tuple[str, list[Promise]]] = {}
         self._apps = AppLink(self._layout, self._store, self._watch)

@@ -9,8 +9,8 @@ from attrs import field, frozen
 
 from chittyops_core.errors import StoreError
 from chittyops_core.host.watched import WEB
+from chittyops_core.host.words import shown_name
 from chittyops_core.model.monitoring import AlertState, Monitor
-from chittyops_core.model.names import DEFAULT_ENVIRONMENT
 from chittyops_core.monitor import incidents as kept
 from chittyops_core.monitor.alerts import Alert
 from chittyops_core.monitor.page import (
@@ -78,7 +78,7 @@ def make_page(
         components=[
             Component(
                 slug,
-                _shown_name(slug),
+                shown_name(slug),
                 _status(slug, watched, alerts, is_covered=past.covers(slug, now)),
                 max((alerts[m.name].since for m in watched if m.name in alerts), default=0.0)
                 or started,
@@ -87,7 +87,7 @@ def make_page(
             )
             for slug, watched in sorted(by_service.items())
         ],
-        incidents=[shown for each in past.incidents if (shown := _incident(each, slugs))],
+        incidents=[shown for each in past.incidents if (shown := _incident(each, slugs, alerts))],
         maintenances=[_maintenance(each, slugs, now) for each in past.windows],
     )
 
@@ -135,19 +135,17 @@ def _response_time(store: Store, slug: str, now: float) -> ResponseTime | None:
     return ResponseTime(p50, p95, p99)
 
 
-def _shown_name(slug: str) -> str:
-    """Return a slug as people say it: `portal (acme)`, without what is usual."""
-    app, environment, *client = slug.split(".")
-    more = [*([environment] if environment != DEFAULT_ENVIRONMENT else []), *client]
-    return f"{app} ({', '.join(more)})" if more else app
-
-
 def _status(
     slug: str, monitors: Iterable[Monitor], alerts: Mapping[str, Alert], *, is_covered: bool
 ) -> ComponentStatus:
     if is_covered:
         return ComponentStatus.UNDER_MAINTENANCE
-    states = {m.name: alerts[m.name].state for m in monitors if m.name in alerts}
+    # One that answers again is well to visitors, though it has yet to prove that it stays so.
+    states = {
+        m.name: AlertState.OK if alerts[m.name].clean else alerts[m.name].state
+        for m in monitors
+        if m.name in alerts
+    }
     promised = {a.state for name, a in alerts.items() if name.startswith(f"{slug}/slo/")}
     # Without a failure there is no alert; then all is well.
     web = states.get(f"{slug}/{WEB}", AlertState.OK)
@@ -162,12 +160,16 @@ def _status(
     return ComponentStatus.OPERATIONAL
 
 
-def _incident(found: kept.Incident, slugs: set[str]) -> Incident | None:
+def _incident(
+    found: kept.Incident, slugs: set[str], alerts: Mapping[str, Alert]
+) -> Incident | None:
     """Return an incident as visitors see it; None for the host's own, which is not theirs."""
     slug, _, what = found.alert.partition("/")
     if slug not in slugs:
         return None
     is_down, is_over = what == WEB, found.ended is not None
+    is_clean = found.alert in alerts and alerts[found.alert].clean > 0
+    status = IncidentStatus.MONITORING if is_clean else IncidentStatus.INVESTIGATING
     verb = "was" if is_over else "is"
     updates = [
         Update(
@@ -180,8 +182,8 @@ def _incident(found: kept.Incident, slugs: set[str]) -> Incident | None:
     ]
     return Incident(
         str(found.id),
-        f"{_shown_name(slug)} {verb} {'not available' if is_down else 'impaired'}",
-        IncidentStatus.RESOLVED if is_over else IncidentStatus.INVESTIGATING,
+        f"{shown_name(slug)} {verb} {'not available' if is_down else 'impaired'}",
+        IncidentStatus.RESOLVED if is_over else status,
         Impact.CRITICAL if is_down else Impact.MINOR,
         found.started,
         updates[-1].at if updates else found.started,

@@ -53,7 +53,7 @@ class HostClient:
         self._last = 0
 
     def __enter__(self) -> Self:
-        python = ensure_runtime(self.home)
+        python = self.python = ensure_runtime(self.home)
         self._process = subprocess.Popen(
             [str(python), "-I", "-m", "chittyops_core.host", str(self.home)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
@@ -251,6 +251,56 @@ class HostClient:
             disk_budget=disk_budget, manager=manager, agent=agent,
         )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
+
+    def channels(self) -> list[str]:
+        """Return the names of those whom the agent tells."""
+        return list(self.call("channels"))
+
+    def set_channel(self, name: str, address: str) -> None:
+        self.call("channel_set", name=name, address=address)
+
+    def unset_channel(self, name: str) -> None:
+        self.call("channel_unset", name=name)
+
+    def test_channel(self, name: str) -> None:
+        self.call("channel_test", name=name)
+
+    def watch(self) -> dict[str, Any] | None:
+        """Return what the agent says, as its `/v1/state` has it; None where none answers."""
+        found: dict[str, Any] | None = self.call("watch")
+        return found
+
+    def metrics(self) -> str:
+        """Return the agent's metrics as Prometheus text."""
+        return str(self.call("metrics"))
+
+    def export_metrics(
+        self, path: Path, format: str, *, step: str, since: float, until: float
+    ) -> None:
+        self.call(
+            "metrics_export", path=str(path), format=format, step=step, since=since, until=until
+        )
+
+    def ping(self, monitor: str, word: str) -> None:
+        self.call("ping", monitor=monitor, word=word)
+
+    def incidents(self, limit: int) -> dict[str, Any]:
+        """Return `incidents`, newest first, and `undelivered` messages."""
+        return dict(self.call("incidents", limit=limit))
+
+    def maintenance(self) -> list[dict[str, Any]]:
+        """Return the windows that are not over."""
+        return list(self.call("maintenance"))
+
+    def add_maintenance(self, scope: str, starts: float, ends: float, why: str) -> int:
+        """Plan a window; return its number."""
+        number: int = self.call(
+            "maintenance_add", scope=scope, starts=starts, ends=ends, why=why
+        )
+        return number
+
+    def end_maintenance(self, number: int) -> None:
+        self.call("maintenance_end", number=number)
 
     def upgrade_host(self) -> UpgradeReport:
         return wire.from_wire(UpgradeReport, self.call("host_upgrade"))

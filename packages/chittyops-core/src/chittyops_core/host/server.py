@@ -39,6 +39,7 @@ from chittyops_core.errors import (
 from chittyops_core.host import protocol
 from chittyops_core.host.agent_process import agent_of
 from chittyops_core.host.boot import boot_of
+from chittyops_core.host.monitor_steps import MonitorSteps
 from chittyops_core.host.runtime import enter_current, old_runtimes
 from chittyops_core.model.health import Verdict
 from chittyops_core.model.release import GateReceipt, Release, SecretRef, Variable
@@ -50,7 +51,7 @@ __all__ = ["Host", "Server", "main"]
 log = get_logger("chittyops.host")
 
 
-class Host:
+class Host(MonitorSteps):
     """One home and all that can be done on it; each public method is a step.
 
     Parameters and results are wire values; `Server` calls methods by their names.

@@ -37,7 +37,7 @@ from chittyops_core.errors import ChittyOpsError, StoreError
 from chittyops_core.model.monitoring import AlertState, Message
 from chittyops_core.monitor.outbox import MAX_ATTEMPTS, Outbox, Outcome
 
-__all__ = ["Delivery", "main", "run", "spawn"]
+__all__ = ["Delivery", "main", "run", "send", "spawn"]
 
 _log = get_logger("chittyops.monitor.deliver")
 
@@ -210,7 +210,7 @@ class _Channel:
             message = outbox.next(self._name)
             if message is None:
                 return None
-            error = _send(self._url, message)
+            error = send(self._url, message)
             if not error:
                 self._mark(outbox, message)
                 return True
@@ -238,7 +238,7 @@ class _Channel:
                 time.sleep(MARK_S)
 
 
-def _send(url: str, message: Message) -> str:
+def send(url: str, message: Message) -> str:
     """Send by Apprise; return why it failed, without anything of the address, or nothing."""
     import apprise
 

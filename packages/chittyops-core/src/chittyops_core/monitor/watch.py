@@ -115,6 +115,7 @@ class Watch:
         every_tend: Called once a minute in the thread of `run`, with the wall-clock time; what it
             returns is judged like a look.
         rule: When monitors' alerts speak.
+        words: Gives a message the words that people read.
     """
 
     store: BufferedStore
@@ -122,6 +123,7 @@ class Watch:
     on_messages: Callable[[], None]
     every_tend: Callable[[float], Sequence[Judgement]] = lambda now: ()
     rule: Rule = field(factory=Rule)
+    words: Callable[[Message], Message] = lambda message: message
     _watched: dict[str, _Watched] = field(factory=dict, init=False)
     _due: list[tuple[float, int, _Watched]] = field(factory=list, init=False)
     _count: itertools.count[int] = field(factory=itertools.count, init=False)
@@ -337,7 +339,7 @@ class Watch:
         if alert != before:
             self._alerts[name] = changed[name] = alert
         if message is not None:
-            messages.append(message)
+            messages.append(self.words(message))
 
     def _tend(self) -> Sequence[Judgement]:
         at = self.clock.now().timestamp()

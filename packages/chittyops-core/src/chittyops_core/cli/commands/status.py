@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from chittyops_core.cli import completion
 from chittyops_core.cli.manual import manual
 from chittyops_core.cli.options import json_option
 
+if TYPE_CHECKING:
+    from chittyops_core.host import HostClient
+
 
 @click.command(
     "status",
     epilog=manual(
         "chittyops status",
+        "chittyops status --live",
         "chittyops status --app court --json",
     ),
 )
 @click.option(
     "--app", metavar="NAME", shell_complete=completion.apps, help="Only this app's services."
 )
+@click.option("--live", is_flag=True, help="One screen, anew every two seconds, until Ctrl-C.")
 @json_option
-def command(app: str | None, as_json: bool) -> None:
-    """Show every service on this host: what serves, since when, how it is, and its address."""
+def command(app: str | None, live: bool, as_json: bool) -> None:
+    """Show every service on this host: what serves, since when, how it is, and its address.
+
+    WATCH is what the agent says of it: ok, or what fails and since when. `chittyops incidents` has
+    what is over.
+    """
+    from chittyops_core.cli.live import watch_live
+    from chittyops_core.host import HostClient
+
+    if live and as_json:
+        raise click.UsageError("--live is for a person, --json for a program: choose one")
+    with HostClient() as host:
+        if live:
+            watch_live(host, app)
+        else:
+            _show(host, app, as_json=as_json)
+
+
+def _show(host: HostClient, app: str | None, *, as_json: bool) -> None:
     from attrs import evolve
 
     from chittyops_core.cli import render
-    from chittyops_core.host import HostClient
 
-    with HostClient() as host:
-        report = host.status()
+    report, seen = host.status(), host.watch()
     if app is not None:
         chosen = tuple(each for each in report.services if each.service.app == app)
         report = evolve(report, services=chosen)
     if as_json:
-        render.print_json(render.status_json(report))
+        render.print_json(render.status_json(report) | {"watch": seen})
     else:
-        render.print_status(report)
+        render.print_status(report, seen)
