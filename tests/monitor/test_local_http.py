@@ -57,6 +57,9 @@ def send(path: Path, data: bytes) -> bytes:
         answer = b""
         try:
             client.sendall(data)
+        except ConnectionError:  # It answered and hung up before.
+            pass
+        try:
             while chunk := client.recv(65_536):
                 answer += chunk
         except ConnectionError:  # It hung up before it had read all.

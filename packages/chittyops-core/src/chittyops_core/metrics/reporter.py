@@ -25,7 +25,6 @@ import json
 import logging
 import math
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -206,7 +205,7 @@ class Reporter:
         self._is_started = False
         self._was_refused = False
         self._told_at = 0.0
-        self._start = secrets.token_hex(8)
+        self._start = os.urandom(8).hex()
 
 
 def _left(deadline: float) -> float:

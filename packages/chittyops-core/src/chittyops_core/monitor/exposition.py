@@ -104,6 +104,7 @@ def metric_name(name: str, unit: str, kind: str) -> tuple[str, str]:
     return made, suffix
 
 
+@lru_cache(4096)
 def label_name(name: str) -> str:
     """Return *name* by Prometheus's rules; `__` is Prometheus's own."""
     made = re.sub(r"[^A-Za-z0-9_]", "_", name)
