@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -199,7 +200,7 @@ class Webhook:
     def apprise_url(self) -> str:
         return f"json://127.0.0.1:{self._server.server_address[1]}/hook"
 
-    def __enter__(self) -> Webhook:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 

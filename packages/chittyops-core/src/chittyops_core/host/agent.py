@@ -43,7 +43,10 @@ __all__ = ["Agent", "main"]
 log = logs.get_logger("chittyops.agent")
 
 LOOK_AROUND_S = 2.0
-"""How soon it notices what serves now, which processes that has, and what apps counted."""
+"""How soon it notices what serves now, and keeps what apps counted."""
+
+COUNT_S = 5.0
+"""How often it asks the process manager for its processes; those of one change seldom."""
 
 TELL_AGAIN_S = 60.0
 """A deliverer that ended before all was told is followed by another one after so long."""
@@ -59,7 +62,10 @@ class Agent:
         clock = SystemClock()
         self._watch = Watch(self._store, clock, self._tell, self._judge, words=in_words)
         self._target = LocalTarget(self._layout, _no_secret, lambda text: None, _no_user)
-        self._promises: dict[Service, tuple[str, list[Promise]]] = {}
+        self._known: dict[Service, str] = {}
+        self._monitors: dict[Service, list[Monitor]] = {}
+        self._promises: dict[Service, list[Promise]] = {}
+        self._counted_at = float("-inf")
         self._apps = AppLink(self._layout, self._store, self._watch)
         port = self._target.edge.settings.http
         self._view = AgentView(
@@ -102,33 +108,49 @@ class Agent:
                 log.exception("agent.look_around_failed")
 
     def _look_around(self) -> None:
-        port = self._target.edge.settings.http
-        monitors: list[Monitor] = monitors_of_host(self._layout.home, port)
-        pids: dict[str, list[int]] = {}
-        serving: dict[Service, int] = {}
-        for service in self._target.services():
+        """Watch what serves now. Mostly nothing has changed, and this costs a link for each."""
+        now = time.monotonic()
+        serving = dict(self._target.serving())
+        changed = [service for service, release in serving.items()
+                   if self._known.get(service) != release]  # fmt: skip
+        gone = self._known.keys() - serving.keys()
+        for service in gone:
+            for of_service in (self._monitors, self._promises, self._known):
+                of_service.pop(service, None)
+        for service in changed:
             try:
-                release_id = self._target.observe(service).serving
-                if release_id is None:
-                    continue
-                release = self._target.release(service, release_id)
-                monitors += monitors_of_service(release, self._target.address(service))
-                pids[f"{service.slug}/{PROCESSES}"] = self._target.pids(release)
-                serving[service] = self._owner(service)
-                self._read_promises(service, release_id, release.artifact)
+                self._learn(service, serving[service])
             except ChittyOpsError as error:
-                # As when it is removed at this moment.
+                # As when it is removed at this moment; if not, the next look tries again.
                 log.info("agent.service_skipped", service=service.slug, error=error.message)
-        for gone in self._promises.keys() - serving.keys():
-            del self._promises[gone]
-        self._view.wrong = {
-            name: error.message for name, error in self._watch.set_monitors(monitors).items()
-        }
-        for name, found in pids.items():
-            probe = self._watch.probe(name)
+        if changed or gone or not self._watch.monitors():
+            self._set_monitors()
+        self._apps.listen_to({service: self._owner(service) for service in self._known})
+        if changed or now >= self._counted_at + COUNT_S:
+            self._counted_at = now
+            self._count_processes()
+
+    def _learn(self, service: Service, release_id: str) -> None:
+        release = self._target.release(service, release_id)
+        self._monitors[service] = monitors_of_service(release, self._target.address(service))
+        app = self._layout.artifact(release.artifact) / "app"
+        self._promises[service] = read_promises(service, app)
+        self._known[service] = release_id
+
+    def _set_monitors(self) -> None:
+        port = self._target.edge.settings.http
+        monitors = monitors_of_host(self._layout.home, port)
+        for found in self._monitors.values():
+            monitors += found
+        wrong = self._watch.set_monitors(monitors)
+        self._view.wrong = {name: error.message for name, error in wrong.items()}
+
+    def _count_processes(self) -> None:
+        pids = self._target.pids()
+        for service, release_id in self._known.items():
+            probe = self._watch.probe(f"{service.slug}/{PROCESSES}")
             if isinstance(probe, ProcessProbe):
-                probe.watch(found)
-        self._apps.listen_to(serving)
+                probe.watch(pids.get((service.slug, release_id), ()))
 
     def _owner(self, service: Service) -> int:
         """Return the id of the OS user whose processes are the service's: who owns its state."""
@@ -137,14 +159,8 @@ class Agent:
         except FileNotFoundError:
             return os.geteuid()
 
-    def _read_promises(self, service: Service, release_id: str, artifact: str) -> None:
-        known = self._promises.get(service)
-        if known is None or known[0] != release_id:
-            app = self._layout.artifact(artifact) / "app"
-            self._promises[service] = release_id, read_promises(service, app)
-
     def _promised(self) -> list[Promise]:
-        return [promise for _, found in list(self._promises.values()) for promise in found]
+        return [promise for found in list(self._promises.values()) for promise in found]
 
     def _judge(self, now: float) -> Sequence[Judgement]:
         store = self._store.store

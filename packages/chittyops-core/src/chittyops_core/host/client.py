@@ -278,7 +278,7 @@ class HostClient:
         self, path: Path, format: str, *, step: str, since: float, until: float
     ) -> None:
         self.call(
-            "metrics_export", path=str(path), format=format, step=step, since=since, until=until
+            "metrics_export", path=str(path), format=format, by=step, since=since, until=until
         )
 
     def ping(self, monitor: str, word: str) -> None:
@@ -294,9 +294,7 @@ class HostClient:
 
     def add_maintenance(self, scope: str, starts: float, ends: float, why: str) -> int:
         """Plan a window; return its number."""
-        number: int = self.call(
-            "maintenance_add", scope=scope, starts=starts, ends=ends, why=why
-        )
+        number: int = self.call("maintenance_add", scope=scope, starts=starts, ends=ends, why=why)
         return number
 
     def end_maintenance(self, number: int) -> None:

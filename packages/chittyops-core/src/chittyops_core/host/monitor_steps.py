@@ -104,14 +104,14 @@ class MonitorSteps:
         return {"incidents": incidents, "undelivered": undelivered}
 
     def step_metrics_export(
-        self, *, path: str, format: str, step: str, since: float, until: float
+        self, *, path: str, format: str, by: str, since: float, until: float
     ) -> None:
         from chittyops_core.monitor.export import export
 
         with self._store() as store:
             if store is None:
                 raise _no_agent()
-            export(store, Path(path), format, step=step, since=since, until=until)
+            export(store, Path(path), format, step=by, since=since, until=until)
 
     # --- when it keeps silent ---
 

@@ -13,7 +13,9 @@ from chittyops_core.cli.options import json_option
 
 @click.command(
     "incidents",
-    epilog=manual("chittyops incidents", "chittyops incidents --open", "chittyops incidents --json"),
+    epilog=manual(
+        "chittyops incidents", "chittyops incidents --open", "chittyops incidents --json"
+    ),
 )
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
 @click.option("--limit", default=20, show_default=True, help="At most so many, the newest.")

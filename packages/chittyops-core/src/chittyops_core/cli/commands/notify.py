@@ -10,7 +10,9 @@ from chittyops_core.cli.options import json_option
 
 @click.group(
     "notify",
-    epilog=manual("chittyops notify add team", "chittyops notify test team", "chittyops notify list"),
+    epilog=manual(
+        "chittyops notify add team", "chittyops notify test team", "chittyops notify list"
+    ),
 )
 def command() -> None:
     """Say whom the agent tells when something goes wrong, and when it is well again.
@@ -23,7 +25,9 @@ def command() -> None:
 
 @command.command(
     "add",
-    epilog=manual("chittyops notify add team", "echo 'json://127.0.0.1:9000/hook' | chittyops notify add hook"),
+    epilog=manual(
+        "chittyops notify add team", "echo 'json://127.0.0.1:9000/hook' | chittyops notify add hook"
+    ),
 )
 @click.argument("name")
 def add(name: str) -> None:
@@ -49,7 +53,9 @@ def list_(as_json: bool) -> None:
     if as_json:
         render.print_json({"channels": names})
         return
-    click.echo("\n".join(names) if names else "Nobody is told. `chittyops notify add NAME` changes that.")
+    click.echo(
+        "\n".join(names) if names else "Nobody is told. `chittyops notify add NAME` changes that."
+    )
 
 
 @command.command("test", epilog=manual("chittyops notify test team"))

@@ -121,3 +121,7 @@ class ProcessManager(ABC):
     @abstractmethod
     def states(self, group: str, programs: Sequence[Program]) -> Mapping[str, ProcessState]:
         """Return program's name -> state, of those of *programs* that are loaded."""
+
+    @abstractmethod
+    def pids(self) -> Mapping[str, Sequence[int]]:
+        """Return group -> the processes that run of it, of all groups by one question."""

@@ -4,7 +4,7 @@
                                    and the names of it that stand in Caddy's configuration
     edge/r/CLASS/HOST              link to the pointer of the service that has this name
     edge/r/CLASS/_only             the same, for requests that name no service, where there is one
-    edge/r/E00 ... E63             links to edge/r itself; edge/epoch says which one is meant now
+    edge/r/E00 ... E99             links to edge/r itself; edge/epoch says which one is meant now
     edge/owners/SLUG.json          what a service has of all this
     edge/explicit/SLUG.json        routes that cannot be links and stand in Caddy's configuration
     edge/gone/                     where names lead that the configuration still knows
@@ -43,8 +43,9 @@ ONLY = "_only"
 HOST_OWNED = "_"
 """How owners begin that are the host itself; no slug does."""
 
-EPOCHS = 64
-"""An idle connection lives a second; 64 switches of one host in that time are out of reach."""
+EPOCHS = 100
+"""An idle connection lives a second; 100 switches of one host in that time are out of reach. Every
+two digits are one, so that whoever reads while they are written finds one, whichever."""
 
 _LONGEST_HOST = MAX_SOCKET_PATH - len("r/E00/01234567//s11")
 
@@ -169,14 +170,15 @@ class RouteTable:
     def start_epoch(self) -> None:
         """Let no request go into a connection that is idle now."""
         path = self._edge / "epoch"
-        try:
-            number = int(path.read_text()[1:]) + 1
-        except (FileNotFoundError, ValueError):
-            number = 0
+        # In place: a rename over a file waits for the disk, and requests would wait for it.
         # Not durable: after a power cut there are no connections.
-        temp = path.with_name(".epoch.tmp")
-        temp.write_text(f"E{number % EPOCHS:02}\n")
-        temp.replace(path)
+        epoch = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            text = os.pread(epoch, 3, 0).decode(errors="replace")
+            number = int(text[1:]) + 1 if text[1:].isdecimal() else 0
+            os.pwrite(epoch, f"E{number % EPOCHS:02}\n".encode(), 0)
+        finally:
+            os.close(epoch)
 
     # --- what is there ---
 

@@ -161,6 +161,17 @@ class Supervisor(ProcessManager):
             if "statename" in info  # Else it is a fault: there is no process of that name.
         }
 
+    def pids(self) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = {}
+        try:
+            with self._rpc() as rpc:
+                for info in rpc.getAllProcessInfo():
+                    if info["pid"]:
+                        found.setdefault(info["group"], []).append(info["pid"])
+        except (ConnectionError, FileNotFoundError):
+            return {}
+        return found
+
     # --- pieces ---
 
     @property

@@ -176,6 +176,20 @@ class Systemd(ProcessManager):
         states = dict(_read_states(shown))
         return {name: states[unit] for unit, name in units.items() if unit in states.keys() & known}
 
+    def pids(self) -> Mapping[str, Sequence[int]]:
+        units = [path.name for path in self._files("*")]
+        if not units:
+            return {}
+        try:
+            shown = self._systemctl.run("show", f"--property={_SHOWN}", *units)
+        except SystemctlError:
+            return {}
+        found: dict[str, list[int]] = {}
+        for unit, state in _read_states(shown):
+            if state.pid is not None:
+                found.setdefault(self._parse(unit)[0], []).append(state.pid)
+        return found
+
     # --- pieces ---
 
     @property

@@ -219,11 +219,15 @@ class LocalTarget(Target):
             )
         )
 
-    def pids(self, release: Release) -> list[int]:
-        """Return the ids of its processes that the process manager keeps running."""
-        group = self._group(release.service, release.id)
-        states = self.manager.states(group, self._programs(release))
-        return [state.pid for state in states.values() if state.pid is not None]
+    def pids(self) -> Mapping[tuple[str, str], Sequence[int]]:
+        """Return (slug, release) -> the processes of it that the process manager keeps running."""
+        split = ((*group.rpartition("."), pids) for group, pids in self.manager.pids().items())
+        return {(slug, release): pids for slug, _, release, pids in split}
+
+    def serving(self) -> Mapping[Service, str]:
+        """Return service -> release of all that serve, by one look at the pointers."""
+        pointed = ((service, self._pointed(service, staged=False)) for service in self.services())
+        return {service: release for service, release in pointed if release is not None}
 
     def in_flight(self, service: Service, release_id: str) -> int | None:
         total = 0
