@@ -128,7 +128,7 @@ def test_the_status_page_is_behind_the_edge_and_speaks_statuspage(
         ("hello.production", "operational")
     ]
     assert html.status == 200
-    assert "hello" in html.body
+    assert b"hello" in html.body
     assert page(watched, "/v1/state").status == 404  # For operators only.
     assert page(watched, "/metrics").status == 404
 
