@@ -118,7 +118,7 @@ def test_what_waits_for_an_orphan_waits_again_when_it_is_staged_and_killed(
     dies = write_app(app, behaviour="die")
     assert host.run("deploy", str(dies), "--yes").returncode == 1
 
-    waiting = [p for p in _named("launcher.py")(host) if p.cmdline()[-1].endswith("-web-0.json")]
+    waiting = [p for p in _named("launcher.py")(host) if p.cmdline()[-1].endswith("-web-0.launch")]
     assert len(waiting) == 1
     waiting[0].kill()
 

@@ -65,7 +65,7 @@ class Client:
 
     @property
     def run(self) -> Path:
-        folders = [p.parent for p in self.host.home.glob(f"run/*/{self.release[:8]}-web-0.json")]
+        folders = [p.parent for p in self.host.home.glob(f"run/*/{self.release[:8]}-web-0.launch")]
         assert len(folders) == 1
         return folders[0]
 
@@ -194,8 +194,8 @@ ROOTS_ONLY = {
     "read_the_journal": "open(f'{home}/journal.db', 'rb').close()",
     "read_the_host_settings": "open(f'{home}/host.json').close()",
     "list_the_secrets": "os.listdir(f'{home}/secrets')",
-    "read_its_launch_file": "open(f'{run}/{id}-web-0.json').close()",
-    "plant_a_launch_file": "open(f'{run}/planted-0.json', 'w').close()",
+    "read_its_launch_file": "open(f'{run}/{id}-web-0.launch').close()",
+    "plant_a_launch_file": "open(f'{run}/planted-0.launch', 'w').close()",
     "list_its_run_folder": "os.listdir(run)",
     "list_the_home": "os.listdir(home)",
     "list_the_services": "os.listdir(f'{home}/services')",

@@ -32,6 +32,7 @@ __all__ = [
     "sync_dir",
     "tree_bytes",
     "walk_tree",
+    "write_atomically",
     "write_durably",
 ]
 
@@ -125,6 +126,18 @@ def write_durably(
     path: Path, data: bytes | str, *, mode: int = 0o600, owner: int | None = None
 ) -> None:
     """Replace *path* by *data* atomically; *mode* and *owner* hold from the first byte on."""
+    write_atomically(path, data, mode=mode, owner=owner, sync=True)
+    sync_dir(path.parent)
+
+
+def write_atomically(
+    path: Path, data: bytes | str, *, mode: int = 0o600, owner: int | None = None,
+    sync: bool = False,
+) -> None:  # fmt: skip
+    """Replace *path* as `write_durably` does; without *sync* a power cut may leave it empty.
+
+    For what means nothing after a power cut, such as all that is in `run/`.
+    """
     raw = data.encode() if isinstance(data, str) else data
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -133,13 +146,13 @@ def write_durably(
             if owner is not None:
                 os.fchown(file.fileno(), owner, owner)
             file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temp.replace(path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    sync_dir(path.parent)
 
 
 def replace_symlink(link: Path, target: str, *, sync: bool = True) -> None:

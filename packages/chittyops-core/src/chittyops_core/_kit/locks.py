@@ -37,11 +37,14 @@ class FileLock:
     def is_held(self) -> bool:
         return self._fd is not None
 
-    def acquire(self, purpose: str, *, wait: Callable[[dict[str, Any]], None] | None) -> Self:
+    def acquire(
+        self, purpose: str | None, *, wait: Callable[[dict[str, Any]], None] | None
+    ) -> Self:
         """Take the lock.
 
         Args:
-            purpose: What for; shown to whoever waits.
+            purpose: What for; shown to whoever waits. None writes nothing down, for a lock that
+                is held so shortly that nobody asks.
             wait: Called with the holder before each further try, and expected to sleep;
                 None fails at once.
 
@@ -59,15 +62,8 @@ class FileLock:
                     if wait is None:
                         raise LockHeldError(holder) from None
                     wait(holder)
-            holder_text = json.dumps(
-                {
-                    "pid": os.getpid(),
-                    "purpose": purpose,
-                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, holder_text.encode(), 0)
+            if purpose is not None:
+                self._describe(fd, purpose)
         except BaseException:
             os.close(fd)
             raise
@@ -85,6 +81,18 @@ class FileLock:
 
     def __exit__(self, *exc_info: object) -> None:
         self.release()
+
+    @staticmethod
+    def _describe(fd: int, purpose: str) -> None:
+        holder_text = json.dumps(
+            {
+                "pid": os.getpid(),
+                "purpose": purpose,
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, holder_text.encode(), 0)
 
     def _read_holder(self) -> dict[str, Any]:
         try:

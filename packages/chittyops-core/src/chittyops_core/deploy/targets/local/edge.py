@@ -146,7 +146,7 @@ class Edge:
             self._table.start_epoch()
 
     def _locked(self) -> FileLock:
-        return FileLock(self._layout.locks / "edge.lock").acquire("edge", wait=pause)
+        return FileLock(self._layout.locks / "edge.lock").acquire(None, wait=pause)
 
     def _load_all(self) -> bool:
         # As it has to be loaded, it shall know all names; see `routes`.

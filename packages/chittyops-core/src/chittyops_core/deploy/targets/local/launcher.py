@@ -1,8 +1,9 @@
 """Become one process of a release: read a launch file, take on its limits and environment, exec.
 
 Run as `python -I -S launcher.py FILE`. Only the standard library, and little of it: this runs
-at every start of every process. The launch file is JSON, 0600, and holds secrets, which is why
-they are neither in the process manager's configuration nor on a command line:
+at every start of every process. The launch file is 0600 and holds secrets, which is why they are
+neither in the process manager's configuration nor on a command line. It is written by this very
+interpreter, by `marshal`: to import `json` takes as long as to start. As JSON it would be
 
     {"argv": [...], "cwd": "...", "env": {...}, "socket": path|null, "memory": bytes|null,
      "once": bool, "after": {"pid": int, "started": ticks}|null, "keep": bool,
@@ -15,14 +16,14 @@ and all. `offer` is where the edge finds `socket`, which such a user makes where
 root, must not look; see `users`.
 """
 
-import json
+import marshal
 import os
 import sys
 
 
 def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as file:
-        launch = json.load(file)
+    with open(sys.argv[1], "rb") as file:
+        launch = marshal.load(file)  # noqa: S302 - only the host itself can write there
     if launch["after"]:
         outlast(launch["after"]["pid"], launch["after"]["started"])
     if "SUPERVISOR_ENABLED" in os.environ and os.getppid() == 1:

@@ -236,15 +236,14 @@ class Supervisor(ProcessManager):
             try:
                 self._write_configuration(f"{group}.conf")
                 rpc.reloadConfig()
-            finally:
-                # All of them, for whoever restarts supervisord by hand.
-                self._write_configuration(ALL_GROUPS)
-            try:
                 rpc.addProcessGroup(group)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != Faults.ALREADY_ADDED:
                     raise
                 return False
+            finally:
+                # All of them, for whoever restarts supervisord by hand.
+                self._write_configuration(ALL_GROUPS)
         return True
 
     def _start_ended(self, rpc: Any, group: str, programs: Sequence[Program]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import platform
 import secrets
@@ -328,13 +329,14 @@ class LocalTarget(Target):
         self._publish(service)
 
     def serve(self, service: Service, release_id: str) -> None:
-        upstreams = self.layout.release(service, release_id) / "upstreams"
-        # A slot that leads nowhere would be a 502 at every request; several lead to one instance.
-        for instance in {os.readlink(upstreams / str(slot)) for slot in range(SLOTS)}:
-            if not (upstreams / instance).read_text().strip():
-                raise HostError(f"{instance} of release {release_id} is empty")
         pointer = self.layout.pointer(service, staged=False)
-        files.replace_symlink(pointer, f"releases/{release_id}/upstreams", sync=False)
+        upstreams = f"releases/{release_id}/upstreams"
+        # A slot that leads nowhere would be a 502 at every request; several lead to one instance.
+        for instance in {os.readlink(f"{pointer.parent}/{upstreams}/{n}") for n in range(SLOTS)}:
+            with open(f"{pointer.parent}/{upstreams}/{instance}") as dial:
+                if not dial.read().strip():
+                    raise HostError(f"{instance} of release {release_id} is empty")
+        files.replace_symlink(pointer, upstreams, sync=False)
         # First what lets requests follow, then the disk: they need not wait for it.
         self.edge.switched()
         files.sync_dir(pointer.parent)
@@ -418,7 +420,7 @@ class LocalTarget(Target):
     ) -> tuple[list[str], Mapping[str, str]]:
         release = self.release(service, release_id)
         self._make_room(release)
-        launch = self.layout.sockets(service) / f"exec-{secrets.token_hex(4)}.json"
+        launch = self.layout.sockets(service) / f"exec-{secrets.token_hex(4)}.launch"
         environment = self._environment(release)
         self._write_launch(launch, release, list(argv), environment, once=True)
         return self._launch_argv(launch), {"PATH": environment["PATH"]}
@@ -541,7 +543,7 @@ class LocalTarget(Target):
         """Stop every process of this home; pointers, releases and state stay."""
         self.manager.stop_daemon(grace_s=grace_s)
         self._reap(process.find_marked({MARK: str(self.layout.home)}))
-        for path in (*self.layout.run.glob("*.json"), *self.layout.run.glob("*.sock")):
+        for path in (*self.layout.run.glob("*.launch"), *self.layout.run.glob("*.sock")):
             path.unlink(missing_ok=True)
         for service in self.services():
             files.remove_tree(self.layout.sockets(service))
@@ -670,8 +672,8 @@ class LocalTarget(Target):
             "user": None,
             "offer": None,
         }
-        path = self.layout.run / f"{name}.json"
-        files.write_durably(path, json.dumps(launch))
+        path = self.layout.run / f"{name}.launch"
+        files.write_atomically(path, marshal.dumps(launch))
         return path
 
     def _strays(self, release_id: str) -> Iterator[psutil.Process]:
@@ -774,7 +776,7 @@ class LocalTarget(Target):
         return [
             Program(
                 f"{name}.{index}",
-                self._launch_argv(folder / f"{release.id[:8]}-{name}-{index}.json"),
+                self._launch_argv(folder / f"{release.id[:8]}-{name}-{index}.launch"),
                 logs / f"{release.id}.{name}.{index}.log",
             )
             for name, process_ in release.config.processes.items()
@@ -845,9 +847,10 @@ class LocalTarget(Target):
         found = {}
         for program in self._programs(release):
             try:
-                after = json.loads(Path(program.argv[-1]).read_text())["after"]
+                launch = marshal.loads(Path(program.argv[-1]).read_bytes())  # noqa: S302
             except FileNotFoundError:
                 continue
+            after = launch["after"]
             if after and process.start_ticks(after["pid"]) == after["started"]:
                 found[program.name] = after
         return found
@@ -870,7 +873,7 @@ class LocalTarget(Target):
                         bound(Path(found_at)) if found_at else str(listener.port)
                     )
                 self._write_launch(
-                    folder / f"{release.id[:8]}-{name}-{index}.json",
+                    folder / f"{release.id[:8]}-{name}-{index}.launch",
                     release,
                     ["/bin/sh", "-c", process_.command],
                     environment,
@@ -903,7 +906,7 @@ class LocalTarget(Target):
             "user": self.user(release),
             "offer": found_at if release.config.own_user else None,
         }
-        files.write_durably(path, json.dumps(launch))
+        files.write_atomically(path, marshal.dumps(launch))
 
     def _environment(self, release: Release) -> dict[str, str]:
         artifact = self.layout.artifact(release.artifact)
@@ -937,7 +940,7 @@ class LocalTarget(Target):
 
     def _write_secret_file(self, release: Release, name: str, value: str) -> Path:
         path = self.layout.sockets(release.service) / f"{release.id[:8]}-secret-{name}"
-        files.write_durably(path, value, owner=self.user(release))
+        files.write_atomically(path, value, owner=self.user(release))
         return path
 
     def _run_files(self, service: Service) -> Iterator[Path]:
