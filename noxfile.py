@@ -29,7 +29,7 @@ PACKAGES = [
     )
 ]
 LOCK = "requirements/dev.txt"
-BENCHMARKS = ("switch", "overhead")
+BENCHMARKS = ("switch", "overhead", "restore", "monitor", "flapping", "metrics", "page")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.options.default_venv_backend = "uv"
@@ -51,8 +51,8 @@ def install(session: nox.Session, *groups: str, packages: bool = True) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, against real Caddy, Supervisor, uv and browsers of HTTP."""
     install(session)
-    # Most of a test's time is waiting for processes, so three share two cores well.
-    session.run("pytest", "--numprocesses=3", "--dist=worksteal", *session.posargs)
+    # Most of a test's time is waiting for processes, so four share two cores well.
+    session.run("pytest", "--numprocesses=4", "--dist=worksteal", *session.posargs)
 
 
 @nox.session(python=PYTHON)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -223,18 +224,21 @@ def test_an_app_counts_and_pings_over_its_socket(watched: HostUnderTest, tmp_pat
     failed = watched.run("ping", "--app", "hello", "nightly", "3")
     unknown = watched.run("ping", "--app", "hello", "weekly")
     code = (
-        "import json, os, socket\n"
-        "s = socket.socket(socket.AF_UNIX)\n"
-        "s.connect(os.environ['CHITTYOPS_SOCKET'])\n"
-        's.sendall(b\'{"v":1,"type":"ping","monitor":"nightly","word":"3"}\\n\')\n'
-        "print(s.recv(1000).decode())"
+        "import json\n"
+        "from chittyops_core.current import Current\n"
+        "here = Current()\n"
+        "here.ping('nightly', '3')\n"
+        "print(json.dumps([here.app, [m['monitor'] for m in here.monitors()]]))"
     )
-    said = watched.run("exec", "--app", "hello", "--", "/usr/bin/python3", "-c", code)
+    said = watched.run("exec", "--app", "hello", "--", sys.executable, "-c", code)
 
     assert failed.returncode == 0, failed.stderr
     assert unknown.returncode == 1
     assert "weekly" in unknown.stderr
-    assert json.loads(said.stdout)["ok"] is True, said.stderr
+    assert json.loads(said.stdout) == [
+        "hello",
+        [f"hello.production/{name}" for name in ("nightly", "processes", "web")],
+    ], said.stderr
     assert wait_until(
         lambda: "status 3" in monitor(watched, "hello.production/nightly").get("why", ""),
         timeout_s=60,
@@ -285,3 +289,23 @@ def test_only_the_owner_reaches_the_sockets(watched: HostUnderTest, app: Path) -
     modes = {p.name: oct(p.stat().st_mode & 0o777) for p in (watched.home / "run").glob("*.sock")}
 
     assert modes["agent.sock"] == modes["page.sock"] == "0o600"
+
+
+def test_metrics_are_sent_on_as_otlp(watched: HostUnderTest, app: Path, webhook: Webhook) -> None:
+    """To a receiver that somebody named, with a secret of the host as its header."""
+    watched.deploy(app)
+    watched.run("secrets", "set", "token", stdin="Bearer of-good-news")
+    url = webhook.address.replace("json://", "http://")
+
+    unknown = watched.run(
+        "metrics", "push", "add", "there", url, "--format", "otlp", "--secret", "no"
+    )
+    done = watched.run(
+        "metrics", "push", "add", "there", url, "--format", "otlp", "--secret", "token"
+    )
+
+    assert unknown.returncode == 1
+    assert done.returncode == 0, done.stderr
+    assert wait_until(lambda: any("resourceMetrics" in m for m in webhook.messages), timeout_s=60)
+    assert "of-good-news" not in watched.run("metrics", "push", "list", "--json").stdout
+    assert watched.run("metrics", "push", "remove", "there").returncode == 0

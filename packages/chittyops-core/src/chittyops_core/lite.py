@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Self, final
 from attrs import evolve
 
 from chittyops_core._kit.logs import get_logger
+from chittyops_core.current import Current
 from chittyops_core.deploy import plan as plans
 from chittyops_core.deploy.app import App
 from chittyops_core.deploy.engine import Event, EventKind
@@ -113,6 +114,15 @@ class OpsLite(ABC):
     ) -> Self:
         """Return an instance whatever arguments the kind's own constructor takes."""
         return cls(client=client, home=home, notify=notify)
+
+    @staticmethod
+    def current() -> Current:
+        """Return what app code may ask of its host; for use inside a release.
+
+        Raises:
+            UsageError: This process is no part of a release.
+        """
+        return Current()
 
     # --- verbs ---
 

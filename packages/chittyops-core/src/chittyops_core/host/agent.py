@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from chittyops_core.host.agent_api import AgentApi
 from chittyops_core.host.agent_process import PAGE_HOST
 from chittyops_core.host.agent_view import AgentView
 from chittyops_core.host.app_link import AppLink
+from chittyops_core.host.exports import Exporter
 from chittyops_core.host.promises import Promise, judged, read_promises
 from chittyops_core.host.watched import PROCESSES, monitors_of_host, monitors_of_service
 from chittyops_core.host.words import in_words
@@ -72,6 +73,7 @@ class Agent:
             self._layout, self._store, self._watch, self._apps, self._promised,
             f"http://{PAGE_HOST}{'' if port == 80 else f':{port}'}",
         )  # fmt: skip
+        self._exporter = Exporter(self._layout, self._view.families, time.time())
         self._told_at = 0.0
         self._teller: subprocess.Popen[bytes] | None = None
 
@@ -88,6 +90,7 @@ class Agent:
                 stack.callback(server.close)
             stack.callback(self._store.close)
             stack.callback(self._apps.close)
+            stack.callback(self._exporter.close)
             self._look_around()
             around = threading.Thread(target=self._keep_looking, args=(stop,), name="around")
             around.start()
@@ -102,6 +105,7 @@ class Agent:
             try:
                 self._look_around()
                 self._apps.keep()
+                self._exporter.send()
                 self._tell_what_is_left()
             except Exception:
                 # Whatever it is, what is watched already goes on being watched.
@@ -211,11 +215,11 @@ def _no_user(service: Service, candidates: object) -> int:
     raise HostError(f"the agent gives {service} no user")
 
 
-def main(home: Path, environ: Mapping[str, str] = os.environ) -> int:
+def main(home: Path, *, waits: bool) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit status.
 
-    One agent a home: a second one waits for the first to end, as when the process manager was
-    killed and its successor starts another; with `CHITTYOPS_AGENT_WAIT=no` it says so and ends.
+    One agent a home: a second one *waits* for the first to end, as when the process manager was
+    killed and its successor starts another, or says so and ends.
     """
     logs.configure("INFO")
     stop = threading.Event()
@@ -229,7 +233,7 @@ def main(home: Path, environ: Mapping[str, str] = os.environ) -> int:
 
     lock = FileLock(layout.locks / "agent.lock")
     try:
-        lock.acquire("agent", wait=wait if environ.get("CHITTYOPS_AGENT_WAIT") != "no" else None)
+        lock.acquire("agent", wait=wait if waits else None)
     except KeyboardInterrupt:
         return 0
     except LockHeldError as error:
@@ -246,4 +250,4 @@ def main(home: Path, environ: Mapping[str, str] = os.environ) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), waits="--no-wait" not in sys.argv))

@@ -12,7 +12,6 @@ from chittyops_core.deploy.targets.local import Layout
 from chittyops_core.host.app_link import AppLink
 from chittyops_core.host.promises import Promise, state_of
 from chittyops_core.model.monitoring import Monitor
-from chittyops_core.monitor.alerts import Alert
 from chittyops_core.monitor.buffer import BufferedStore
 from chittyops_core.monitor.exposition import Family, Sample
 from chittyops_core.monitor.probe_families import probe_families
@@ -59,29 +58,11 @@ class AgentView:
 
     def state(self) -> dict[str, Any]:
         """Return how everything stands, for JSON."""
-        latest, alerts = self._store.latest(), self._watch.alerts()
-        monitors = []
-        for monitor in self._watch.monitors():
-            seen = latest.get(monitor.name)
-            alert = alerts.get(monitor.name, Alert(monitor.name))
-            monitors.append(
-                {
-                    "monitor": monitor.name,
-                    "kind": monitor.kind,
-                    "service": monitor.service,
-                    "state": alert.state.value if seen else "unseen",
-                    "since": alert.since or None,
-                    "at": seen.at if seen else None,
-                    "good": seen.is_good if seen else None,
-                    "seconds": seen.seconds if seen else None,
-                    "why": seen.why if seen else "",
-                }
-            )
         return {
             "pid": os.getpid(),
             "started": self._started,
             "trouble": self._store.trouble,
-            "monitors": monitors,
+            "monitors": self._watch.seen(),
             "wrong": [{"monitor": n, "error": why} for n, why in sorted(self.wrong.items())],
             "objectives": list(self._objectives()),
         }

@@ -111,6 +111,8 @@ class AppLink:
             return answer
         try:
             said = json.loads(line)
+            if said.get("type") == "state":
+                return _line({"v": 1, "ok": True, "monitors": self._watch.seen(service)})
             if said.get("type") != "ping":
                 raise UsageError(f"this agent knows no {said.get('type')!r}")
             self.ping(f"{service}/{said.get('monitor')}", str(said.get("word", "")))

@@ -281,6 +281,17 @@ class HostClient:
             "metrics_export", path=str(path), format=format, by=step, since=since, until=until
         )
 
+    def exports(self) -> list[dict[str, Any]]:
+        """Return where metrics are sent."""
+        return list(self.call("exports"))
+
+    def set_export(self, name: str, url: str, format: str, secret: str | None) -> None:
+        export = {"name": name, "url": url, "format": format, "secret": secret}
+        self.call("export_set", export=export)
+
+    def unset_export(self, name: str) -> None:
+        self.call("export_unset", name=name)
+
     def ping(self, monitor: str, word: str) -> None:
         self.call("ping", monitor=monitor, word=word)
 

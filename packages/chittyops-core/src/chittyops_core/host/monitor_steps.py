@@ -15,6 +15,7 @@ from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.local import Layout
 from chittyops_core.errors import HostError, NotFoundError, UsageError
 from chittyops_core.host.channels import Channels
+from chittyops_core.host.exports import Export, Exports
 from chittyops_core.secrets import SecretStore
 
 __all__ = ["MonitorSteps"]
@@ -112,6 +113,20 @@ class MonitorSteps:
             if store is None:
                 raise _no_agent()
             export(store, Path(path), format, step=by, since=since, until=until)
+
+    # --- where its metrics go ---
+
+    def step_exports(self) -> Any:
+        return wire.to_wire(Exports(self._layout).all())
+
+    def step_export_set(self, *, export: Any) -> None:
+        wanted = wire.from_wire(Export, export)
+        if wanted.secret is not None:
+            self._secrets.get(wanted.secret)  # Raises when there is none.
+        Exports(self._layout).set(wanted)
+
+    def step_export_unset(self, *, name: str) -> None:
+        Exports(self._layout).unset(name)
 
     # --- when it keeps silent ---
 

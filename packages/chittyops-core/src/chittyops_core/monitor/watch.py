@@ -15,6 +15,7 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
@@ -190,6 +191,30 @@ class Watch:
         """Return where every alert stands, by name."""
         with self._lock:
             return dict(self._alerts)
+
+    def seen(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return how monitors stand, all or those of *service*, as values for JSON."""
+        latest, alerts = self.store.latest(), self.alerts()
+        found = []
+        for monitor in self.monitors():
+            if service not in (None, monitor.service):
+                continue
+            seen = latest.get(monitor.name)
+            alert = alerts.get(monitor.name, Alert(monitor.name))
+            found.append(
+                {
+                    "monitor": monitor.name,
+                    "kind": monitor.kind,
+                    "service": monitor.service,
+                    "state": alert.state.value if seen else "unseen",
+                    "since": alert.since or None,
+                    "at": seen.at if seen else None,
+                    "good": seen.is_good if seen else None,
+                    "seconds": seen.seconds if seen else None,
+                    "why": seen.why if seen else "",
+                }
+            )
+        return found
 
     # --- the loop ---
 

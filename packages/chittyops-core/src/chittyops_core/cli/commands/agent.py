@@ -27,6 +27,6 @@ def command() -> None:
 
     with HostClient() as host:
         python, home = host.python, host.home
-    os.environ["CHITTYOPS_AGENT_WAIT"] = "no"
     sys.stdout.flush()
-    os.execv(python, [str(python), "-I", "-m", "chittyops_core.host.agent", str(home)])
+    words = ["-I", "-m", "chittyops_core.host.agent", str(home), "--no-wait"]
+    os.execv(python, [str(python), *words])

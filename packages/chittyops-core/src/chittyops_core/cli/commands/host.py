@@ -19,6 +19,7 @@ from chittyops_core.cli.options import json_option
             "    /var/lib/chittyops for root, else $XDG_STATE_HOME/chittyops, else\n"
             "    ~/.local/state/chittyops\n"
             "  CHITTYOPS_HTTP_PORT, CHITTYOPS_HTTPS_PORT: ports of the edge at its first start\n"
+            "  CHITTYOPS_AGENT: `off` leaves the agent out at its first start\n"
             "  CHITTYOPS_CADDY: path of the Caddy to run instead of the installed one"
         ),
     ),

@@ -12,7 +12,8 @@ from chittyops_core.cli.options import service_of, service_options
     "ping",
     epilog=manual(
         "chittyops ping --app shop nightly",
-        "chittyops ping --app shop nightly start; backup; chittyops ping --app shop nightly $?",
+        "chittyops ping --app shop nightly start",
+        "chittyops ping --app shop nightly 3",
     ),
 )
 @service_options
