@@ -164,14 +164,15 @@ def test_the_state_of_all_follows_statuspages_rules(
 
 
 def test_an_open_incident_counts_when_it_is_graver_than_the_components() -> None:
-    """It is not over when its component answers again, but when it is resolved."""
-    incident = Incident("i", "i", IncidentStatus.MONITORING, Impact.MAJOR, NOW, NOW)
+    """Until it is only watched any more: then its components say how they are."""
+    incident = Incident("i", "i", IncidentStatus.IDENTIFIED, Impact.MAJOR, NOW, NOW)
     page = evolve(page_that_is_well(), incidents=[incident])
 
     assert overall(page) == ("major", "Partial System Outage")
 
-    resolved = evolve(incident, status=IncidentStatus.RESOLVED)
-    assert overall(evolve(page, incidents=[resolved])).indicator == "none"
+    for status in (IncidentStatus.MONITORING, IncidentStatus.RESOLVED):
+        calmer = evolve(incident, status=status)
+        assert overall(evolve(page, incidents=[calmer])).indicator == "none"
 
 
 def test_uptime_adds_counts_and_does_not_average_days() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 
@@ -87,7 +88,11 @@ def make_page(
             )
             for slug, watched in sorted(by_service.items())
         ],
-        incidents=[shown for each in past.incidents if (shown := _incident(each, slugs, alerts))],
+        incidents=[
+            _incident(each, alerts)
+            for each in past.incidents
+            if each.alert.partition("/")[0] in slugs and not _is_part(each, past.incidents)
+        ],
         maintenances=[_maintenance(each, slugs, now) for each in past.windows],
     )
 
@@ -160,17 +165,21 @@ def _status(
     return ComponentStatus.OPERATIONAL
 
 
-def _incident(
-    found: kept.Incident, slugs: set[str], alerts: Mapping[str, Alert]
-) -> Incident | None:
-    """Return an incident as visitors see it; None for the host's own, which is not theirs."""
+def _is_part(one: kept.Incident, others: Sequence[kept.Incident]) -> bool:
+    """Say whether *one* is what an outage of its service as a whole brings about."""
+    web = f"{one.alert.partition('/')[0]}/{WEB}"
+    return one.alert != web and any(
+        other.alert == web
+        and other.started <= (one.ended or math.inf)
+        and one.started <= (other.ended or math.inf)
+        for other in others
+    )
+
+
+def _incident(found: kept.Incident, alerts: Mapping[str, Alert]) -> Incident:
+    """Return an incident in words for visitors."""
     slug, _, what = found.alert.partition("/")
-    if slug not in slugs:
-        return None
     is_down, is_over = what == WEB, found.ended is not None
-    is_clean = found.alert in alerts and alerts[found.alert].clean > 0
-    status = IncidentStatus.MONITORING if is_clean else IncidentStatus.INVESTIGATING
-    verb = "was" if is_over else "is"
     updates = [
         Update(
             f"{found.id}-{number}",
@@ -180,10 +189,16 @@ def _incident(
         )
         for number, step in enumerate(found.timeline)
     ]
+    alert = alerts.get(found.alert)
+    if not is_over and alert is not None and alert.clean_since is not None:
+        text = "It answers as it should again. We watch whether it stays so."
+        number = f"{found.id}-{len(updates)}"
+        updates.append(Update(number, IncidentStatus.MONITORING, text, alert.clean_since))
     return Incident(
         str(found.id),
-        f"{shown_name(slug)} {verb} {'not available' if is_down else 'impaired'}",
-        IncidentStatus.RESOLVED if is_over else status,
+        f"{shown_name(slug)} {'was' if is_over else 'is'} "
+        f"{'not available' if is_down else 'impaired'}",
+        updates[-1].status if updates else IncidentStatus.INVESTIGATING,
         Impact.CRITICAL if is_down else Impact.MINOR,
         found.started,
         updates[-1].at if updates else found.started,

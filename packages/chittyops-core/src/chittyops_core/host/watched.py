@@ -28,6 +28,10 @@ HOST_EDGE = "host/edge"
 INTERVAL_S = 10.0
 """Of what is always watched: three failures fire after half a minute."""
 
+TIMEOUT_S = 5.0
+"""A health answer that takes longer is none, as for the gate; and shorter than the interval, so
+that a service which hangs is looked at as often as one that answers."""
+
 
 def monitors_of_host(home: Path, http_port: int) -> list[Monitor]:
     """Return what is watched of the host itself.
@@ -37,7 +41,9 @@ def monitors_of_host(home: Path, http_port: int) -> list[Monitor]:
         http_port: Where the edge listens.
     """
     return [
-        Monitor(HOST_EDGE, "tcp", f"127.0.0.1:{http_port}", interval_s=INTERVAL_S, timeout_s=5),
+        Monitor(
+            HOST_EDGE, "tcp", f"127.0.0.1:{http_port}", interval_s=INTERVAL_S, timeout_s=TIMEOUT_S
+        ),
         Monitor("host/disk", "disk", str(home), interval_s=60),
     ]
 
@@ -57,6 +63,7 @@ def monitors_of_service(release: Release, address: Address) -> list[Monitor]:
         f"{address.url}{health.path}",
         slug,
         interval_s=INTERVAL_S,
+        timeout_s=TIMEOUT_S,
         conditions=("status >= 200", "status < 300"),
         options=_through_edge(address),
         depends_on=(HOST_EDGE,),

@@ -284,12 +284,18 @@ def overall(page: Page) -> Overall:
     """Return the page's state, from its components and its open incidents; the graver counts.
 
     The rules are Statuspage's: "Top-level status and incident impact calculations",
-    support.atlassian.com/statuspage. No data is ours: it is never passed off as operational.
+    support.atlassian.com/statuspage. Two things are ours: no data is never passed off as
+    operational, and an incident that is only watched any more says nothing that its components
+    do not say themselves.
     """
     by_components = _overall_of([component.status for component in page.components])
     by_incidents = _BY_IMPACT[
         max(
-            (incident.impact for incident in page.incidents if not incident.is_resolved),
+            (
+                incident.impact
+                for incident in page.incidents
+                if incident.status not in (IncidentStatus.RESOLVED, IncidentStatus.MONITORING)
+            ),
             key=list(Impact).index,
             default=Impact.NONE,
         )
