@@ -309,3 +309,38 @@ def test_metrics_are_sent_on_as_otlp(watched: HostUnderTest, app: Path, webhook:
     assert wait_until(lambda: any("resourceMetrics" in m for m in webhook.messages), timeout_s=60)
     assert "of-good-news" not in watched.run("metrics", "push", "list", "--json").stdout
     assert watched.run("metrics", "push", "remove", "there").returncode == 0
+
+
+SLO = """
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: reachable}
+spec:
+  service: hello
+  timeWindow: [{duration: 30d, isRolling: true}]
+  indicator:
+    spec:
+      ratioMetric:
+        rawType: success
+        raw: {metricSource: {type: chittyops, spec: {monitor: web}}}
+  objectives: [{target: 0.999}]
+"""
+
+
+def test_objectives_come_with_the_app_and_a_wrong_one_refuses_the_deploy(
+    watched: HostUnderTest, app: Path
+) -> None:
+    (app / "slo").mkdir()
+    (app / "slo/reachable.yaml").write_text(SLO.replace("target:", "taget:"))
+    refused = watched.run("deploy", str(app), "--yes")
+    (app / "slo/reachable.yaml").write_text(SLO)
+
+    watched.deploy(app)
+
+    assert refused.returncode == 1
+    assert "reachable.yaml:" in refused.stderr
+    assert "target" in refused.stderr
+    assert wait_until(lambda: (state(watched) or {}).get("objectives"), timeout_s=20)
+    (promised,) = (state(watched) or {})["objectives"]
+    assert promised["service"] == "hello.production"
+    assert (promised["target"], promised["page"], promised["ticket"]) == (0.999, False, False)

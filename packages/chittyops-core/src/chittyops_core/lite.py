@@ -41,7 +41,7 @@ from chittyops_core.errors import (
 )
 from chittyops_core.host.client import HostClient
 from chittyops_core.host.protocol import Deployment, Staged
-from chittyops_core.host.watched import require_monitors
+from chittyops_core.host.watched import require_monitors, require_objectives
 from chittyops_core.model.finding import Finding
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import DEFAULT_ENVIRONMENT, Service
@@ -337,6 +337,7 @@ class OpsLite(ABC):
             )
         service = self.service(app.name, app.environment)
         require_monitors(service, app.manifest.monitor)
+        require_objectives(app.folder)
         source = read_source(app.folder, app.manifest.build.exclude)
         if names := plans.secret_names(app.manifest, service.client):
             host.refresh_secrets(names)

@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from chittyops_core._kit.logs import get_logger
 from chittyops_core.errors import ChittyOpsError
+from chittyops_core.host.watched import OBJECTIVES
 from chittyops_core.model.monitoring import Severity
 from chittyops_core.model.service import Service
 from chittyops_core.monitor.alerts import Rule
@@ -17,12 +18,9 @@ from chittyops_core.monitor.objectives import Metric, MetricEvents, MonitorEvent
 from chittyops_core.monitor.store import Store
 from chittyops_core.monitor.watch import Judgement
 
-__all__ = ["FOLDER", "Promise", "judged", "read_promises", "state_of"]
+__all__ = ["Promise", "judged", "read_promises", "state_of"]
 
 log = get_logger("chittyops.agent")
-
-FOLDER = "slo"
-"""Below the app's folder."""
 
 
 @frozen
@@ -44,7 +42,7 @@ def read_promises(service: Service, app: Path) -> list[Promise]:
     from chittyops_core.monitor.objective_files import read_files
 
     found: list[Promise] = []
-    for path in sorted((app / FOLDER).glob("*.y*ml")):
+    for path in sorted((app / OBJECTIVES).glob("*.y*ml")):
         try:
             objectives = read_files([path])
         except ChittyOpsError as error:

@@ -17,13 +17,16 @@ from chittyops_core.model.monitoring import Monitor
 from chittyops_core.model.release import Release
 from chittyops_core.model.service import Service
 
-__all__ = ["HOST_EDGE", "PROCESSES", "WEB", "monitors_of_host", "monitors_of_service",
-           "require_monitors"]  # fmt: skip
+__all__ = ["HOST_EDGE", "OBJECTIVES", "PROCESSES", "WEB", "monitors_of_host",
+           "monitors_of_service", "require_monitors", "require_objectives"]  # fmt: skip
 
 WEB, PROCESSES = "web", "processes"
 """Monitors that every service has; a manifest may not name others so."""
 
 HOST_EDGE = "host/edge"
+
+OBJECTIVES = "slo"
+"""Folder of an app that holds its objectives."""
 
 INTERVAL_S = 10.0
 """Of what is always watched: three failures fire after half a minute."""
@@ -111,6 +114,19 @@ def require_monitors(service: Service, declared: Mapping[str, MonitorSection]) -
                 remedy="docs/monitor.md has the probes with their options and conditions.",
                 detail=error.detail,
             ) from error
+
+
+def require_objectives(folder: Path) -> None:
+    """Check an app's objectives strictly, before anything is built.
+
+    Raises:
+        ObjectiveError: One of them is wrong; the message names file and line.
+    """
+    found = sorted((folder / OBJECTIVES).glob("*.y*ml"))
+    if found:
+        from chittyops_core.monitor.objective_files import read_files
+
+        read_files(found)
 
 
 def _declared(slug: str, name: str, section: MonitorSection, address: Address) -> Monitor:
