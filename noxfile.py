@@ -86,11 +86,15 @@ def _direct_dependencies() -> list[str]:
 
 @nox.session(python=PYTHON)
 def chaos(session: nox.Session) -> None:
-    """Run the fault tests in full: every kill point and the kill matrix, many times over."""
+    """Run the fault tests in full: kill points, the kill matrix, the agent under alerts.
+
+    `nox -s tests` runs a fifth of each, by a fixed seed.
+    """
     install(session)
     session.run(
-        "pytest", "-rP", "tests/core/test_kill.py", "tests/core/test_kill_matrix.py",
-        *session.posargs, env={"CHITTYOPS_CHAOS": "full"},
+        "pytest", "-rP", "--numprocesses=4", "--dist=worksteal",
+        "tests/core/test_kill.py", "tests/core/test_kill_matrix.py", "tests/monitor/test_outbox.py",
+        "tests/core/test_agent.py", *session.posargs, env={"CHITTYOPS_CHAOS": "full"},
     )  # fmt: skip
 
 
