@@ -194,7 +194,7 @@ def test_what_is_not_wanted_any_more_ends_without_a_word(running: Running) -> No
 
     running.watch.set_monitors([])
 
-    assert running.state("a") is AlertState.OK
+    assert soon(lambda: running.state("a") is AlertState.OK)
     assert running.watch.monitors() == []
     assert running.messages() == []
 

@@ -29,14 +29,21 @@ from chittyops_core.host.agent_view import AgentView
 from chittyops_core.host.app_link import AppLink
 from chittyops_core.host.exports import Exporter
 from chittyops_core.host.promises import Promise, judged, read_promises
-from chittyops_core.host.watched import PROCESSES, monitors_of_host, monitors_of_service
+from chittyops_core.host.watched import (
+    HOST_HISTORY,
+    PROCESSES,
+    monitors_of_host,
+    monitors_of_service,
+)
 from chittyops_core.host.words import in_words
-from chittyops_core.model.monitoring import Monitor
+from chittyops_core.model.monitoring import Monitor, Severity
 from chittyops_core.model.service import Service
+from chittyops_core.monitor.alerts import Rule
 from chittyops_core.monitor.buffer import BufferedStore
 from chittyops_core.monitor.local_http import LocalServer
 from chittyops_core.monitor.outbox import Outbox
 from chittyops_core.monitor.probes.process import ProcessProbe
+from chittyops_core.monitor.store import Usage
 from chittyops_core.monitor.watch import Judgement, Watch
 
 __all__ = ["Agent", "main"]
@@ -166,15 +173,15 @@ class Agent:
     def _promised(self) -> list[Promise]:
         return [promise for found in list(self._promises.values()) for promise in found]
 
-    def _judge(self, now: float) -> Sequence[Judgement]:
+    def _judge(self, now: float) -> Sequence[Judgement] | None:
         store = self._store.store
         if store is None or self._store.trouble:
-            return ()
+            return None
         try:
-            return list(judged(self._promised(), store, now))
+            return [*judged(self._promised(), store, now), _history(store.usage())]
         except StoreError as error:
             log.warning("agent.objectives_not_judged", error=error.message)
-            return ()
+            return None
 
     # --- telling ---
 
@@ -205,6 +212,16 @@ class Agent:
             outbox.close()
         if is_left and (self._layout.monitor / "channels.json").exists():
             self._tell()
+
+
+def _history(usage: Usage) -> Judgement:
+    """Say whether what is kept has room, before the oldest of it is deleted early."""
+    why = (
+        f"the history takes {usage.used >> 20} of {usage.budget >> 20} MiB, "
+        f"and the disk has {usage.disk_free >> 20} MiB left"
+    )
+    rule = Rule(fail=1, clean=1, clean_s=0, severity=Severity.TICKET)
+    return Judgement(HOST_HISTORY, None, rule, not usage.is_near, why if usage.is_near else "")
 
 
 def _no_secret(name: str, fingerprint: str | None) -> str:

@@ -17,13 +17,17 @@ from chittyops_core.model.monitoring import Monitor
 from chittyops_core.model.release import Release
 from chittyops_core.model.service import Service
 
-__all__ = ["HOST_EDGE", "OBJECTIVES", "PROCESSES", "WEB", "monitors_of_host",
-           "monitors_of_service", "require_monitors", "require_objectives"]  # fmt: skip
+__all__ = ["HOST_DISK", "HOST_EDGE", "HOST_HISTORY", "OBJECTIVES", "PROCESSES", "WEB",
+           "monitors_of_host", "monitors_of_service", "require_monitors",
+           "require_objectives"]  # fmt: skip
 
 WEB, PROCESSES = "web", "processes"
 """Monitors that every service has; a manifest may not name others so."""
 
 HOST_EDGE = "host/edge"
+HOST_DISK = "host/disk"
+HOST_HISTORY = "host/history"
+"""What the agent keeps, and whether there is room for it."""
 
 OBJECTIVES = "slo"
 """Folder of an app that holds its objectives."""
@@ -47,7 +51,7 @@ def monitors_of_host(home: Path, http_port: int) -> list[Monitor]:
         Monitor(
             HOST_EDGE, "tcp", f"127.0.0.1:{http_port}", interval_s=INTERVAL_S, timeout_s=TIMEOUT_S
         ),
-        Monitor("host/disk", "disk", str(home), interval_s=60),
+        Monitor(HOST_DISK, "disk", str(home), interval_s=60),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from chittyops_core.host.watched import HOST_EDGE, PROCESSES, WEB
+from chittyops_core.host.watched import HOST_DISK, HOST_EDGE, HOST_HISTORY, PROCESSES, WEB
 from chittyops_core.model.monitoring import AlertState, Message
 from chittyops_core.model.names import DEFAULT_ENVIRONMENT
 
@@ -16,7 +16,11 @@ _HAPPENS = {
 }
 _OF_HOST = {
     HOST_EDGE: ("The edge does not answer: nothing can be reached", "The edge answers again"),
-    "host/disk": ("The disk of the host is nearly full", "The disk of the host has room again"),
+    HOST_HISTORY: (
+        "The history of this host's monitors has nearly no room left",
+        "The history of this host's monitors has room again",
+    ),
+    HOST_DISK: ("The disk of the host is nearly full", "The disk of the host has room again"),
 }
 
 

@@ -114,7 +114,7 @@ class Watch:
         clock: Time.
         on_messages: Called, in the thread of `run`, when something is to be told.
         every_tend: Called once a minute in the thread of `run`, with the wall-clock time; what it
-            returns is judged like a look.
+            returns is judged like a look. None when it cannot tell now.
         rule: When monitors' alerts speak.
         words: Gives a message the words that people read.
     """
@@ -122,7 +122,7 @@ class Watch:
     store: BufferedStore
     clock: Clock
     on_messages: Callable[[], None]
-    every_tend: Callable[[float], Sequence[Judgement]] = lambda now: ()
+    every_tend: Callable[[float], Sequence[Judgement] | None] = lambda now: ()
     rule: Rule = field(factory=Rule)
     words: Callable[[Message], Message] = lambda message: message
     _watched: dict[str, _Watched] = field(factory=dict, init=False)
@@ -167,7 +167,6 @@ class Watch:
                 # The first look comes soon, but not all of them at once.
                 spread = zlib.crc32(name.encode()) % 1000 / 1000
                 self._schedule(self._watched[name], now + spread * min(monitor.interval_s, 2.0))
-            self._forget_alerts(set(wanted))
         return wrong
 
     def probe(self, name: str) -> Probe | None:
@@ -254,8 +253,11 @@ class Watch:
                 self._step_missed(watched, now, changed, messages)
             if now >= self._tended + TEND_S:
                 self._tended = now
-                for judgement in self._tend():
+                judged = self._tend()
+                for judgement in judged or ():
                     self._step_judged(judgement, now, changed, messages)
+                if judged is not None:
+                    self._forget({*self._watched, *(each.alert for each in judged)}, changed)
         if observations or changed or messages:
             self.store.record(observations, changed.values(), messages)
         if messages:
@@ -366,7 +368,7 @@ class Watch:
         if message is not None:
             messages.append(self.words(message))
 
-    def _tend(self) -> Sequence[Judgement]:
+    def _tend(self) -> Sequence[Judgement] | None:
         at = self.clock.now().timestamp()
         self.store.tend(at)
         try:
@@ -376,14 +378,13 @@ class Watch:
             log.warning("monitor.maintenance_unread", error=error.message)
         return self.every_tend(at)
 
-    def _forget_alerts(self, watched: set[str]) -> None:
-        """End, without a word, the alerts of monitors that nobody wants any more."""
+    def _forget(self, wanted: set[str], changed: dict[str, Alert]) -> None:
+        """End, without a word, the alerts of what nobody wants to know any more."""
         at = self.clock.now().timestamp()
-        ended = [
-            evolve(alert, state=AlertState.OK, since=at, is_open=False, told=AlertState.RESOLVED)
-            for name, alert in self._alerts.items()
-            if alert.state is not AlertState.OK and name not in watched and "/slo/" not in name
-        ]
-        if ended:
-            self._alerts |= {alert.name: alert for alert in ended}
-            self.store.record((), ended, ())
+        for name, alert in self._alerts.items():
+            if alert.state is not AlertState.OK and name not in wanted:
+                changed[name] = evolve(
+                    alert, state=AlertState.OK, since=at, is_open=False, told=AlertState.RESOLVED,
+                    failures=0, clean=0, clean_s=0.0, clean_since=None,
+                )  # fmt: skip
+        self._alerts |= changed
