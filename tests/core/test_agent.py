@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.base import Address
 from chittyops_core.host.agent_process import PAGE_HOST
 from chittyops_core.host.fetch import fetch
+from chittyops_core.model.monitoring import AlertState, Message, Severity
+from chittyops_core.monitor.store import Store
 from conftest import HostUnderTest, make_host, write_app
 
 pytestmark = pytest.mark.host
@@ -165,6 +168,25 @@ def test_an_outage_is_told_once_and_shown_as_it_is(
         timeout_s=60,
     )
     assert webhook.titles[2:] == []
+
+
+def test_what_happened_before_anybody_was_named_is_told_to_nobody(
+    watched: HostUnderTest, app: Path, webhook: Webhook
+) -> None:
+    """Whoever adds a channel gets no flood of what is over."""
+    watched.deploy(app)
+    assert wait_until(lambda: state(watched) is not None, timeout_s=20)
+    store = Store(watched.home / "monitor/monitor.sqlite")
+    old = Message("x:1", "x", AlertState.FIRING, Severity.PAGE, 1.0, "old", "old")
+    store.record((), (), (old,))
+    store.close()
+    tell = [sys.executable, "-m", "chittyops_core.host.tell", str(watched.home)]
+    assert subprocess.run(tell, check=False).returncode == 0
+
+    watched.run("notify", "add", "team", stdin=webhook.address)
+    assert subprocess.run(tell, check=False).returncode == 0
+
+    assert webhook.titles == []
 
 
 def test_a_maintenance_is_silent_and_shown(

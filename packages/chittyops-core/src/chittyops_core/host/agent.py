@@ -102,6 +102,7 @@ class Agent:
             around = threading.Thread(target=self._keep_looking, args=(stop,), name="around")
             around.start()
             stack.callback(around.join)
+            stack.callback(stop.set)
             log.info("agent.started", monitors=len(self._watch.monitors()))
             self._watch.run(stop)
 

@@ -14,6 +14,7 @@ from chittyops_core.deploy.targets.local import Layout
 from chittyops_core.errors import ChittyOpsError
 from chittyops_core.host.channels import Channels
 from chittyops_core.monitor.deliver import Delivery, run
+from chittyops_core.monitor.outbox import Outbox
 from chittyops_core.secrets import SecretStore
 
 __all__ = ["main"]
@@ -31,6 +32,10 @@ def main(home: Path) -> int:
         log.error("tell.no_channels", error=error.message)
         return 1
     if not addresses:
+        # What nobody was told when it happened is no news to whoever is named later.
+        outbox = Outbox(layout.monitor_store)
+        outbox.settle(())
+        outbox.close()
         return 0
     return run(layout.monitor_store, Delivery(addresses))
 
