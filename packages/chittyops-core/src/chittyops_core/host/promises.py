@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from chittyops_core._kit.logs import get_logger
 from chittyops_core.errors import ChittyOpsError
-from chittyops_core.host.watched import OBJECTIVES
+from chittyops_core.host.watched import objectives_of
 from chittyops_core.model.monitoring import Severity
 from chittyops_core.model.service import Service
 from chittyops_core.monitor.alerts import Rule
@@ -35,21 +35,16 @@ class Promise:
 
 
 def read_promises(service: Service, app: Path) -> list[Promise]:
-    """Return the objectives in *app*; a file that cannot be read is logged and left out.
+    """Return the objectives in *app*; none, and a line in the log, when one of them is wrong.
 
-    A name of a monitor without a slash is one of the service's own.
+    A deploy has refused wrong ones; these are of a release of before. A name of a monitor without
+    a slash is one of the service's own.
     """
-    from chittyops_core.monitor.objective_files import read_files
-
-    found: list[Promise] = []
-    for path in sorted((app / OBJECTIVES).glob("*.y*ml")):
-        try:
-            objectives = read_files([path])
-        except ChittyOpsError as error:
-            log.warning("agent.objectives_refused", service=service.slug, error=error.message)
-            continue
-        found += [Promise(service, _own(service, each)) for each in objectives]
-    return found
+    try:
+        return [Promise(service, _own(service, each)) for each in objectives_of(app)]
+    except (ChittyOpsError, OSError) as error:
+        log.warning("agent.objectives_refused", service=service.slug, error=str(error))
+        return []
 
 
 def _own(service: Service, objective: Objective) -> Objective:

@@ -6,20 +6,25 @@ removal and a crash in the middle of any are all seen alike.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chittyops_core.deploy.targets.base import Address
-from chittyops_core.errors import ChittyOpsError, ManifestError
+from chittyops_core.errors import ChittyOpsError, ManifestError, ObjectiveError
+from chittyops_core.host.reach import out_of_reach
 from chittyops_core.model.manifest import MonitorSection
 from chittyops_core.model.monitoring import Monitor
 from chittyops_core.model.release import Release
 from chittyops_core.model.service import Service
 
+if TYPE_CHECKING:
+    from chittyops_core.monitor.objectives import Objective
+
 __all__ = ["HOST_DISK", "HOST_EDGE", "HOST_HISTORY", "OBJECTIVES", "PROCESSES", "WEB",
-           "monitors_of_host", "monitors_of_service", "require_monitors",
-           "require_objectives"]  # fmt: skip
+           "monitors_of_host", "monitors_of_service", "objectives_of",
+           "require_monitors"]  # fmt: skip
 
 WEB, PROCESSES = "web", "processes"
 """Monitors that every service has; a manifest may not name others so."""
@@ -31,6 +36,12 @@ HOST_HISTORY = "host/history"
 
 OBJECTIVES = "slo"
 """Folder of an app that holds its objectives."""
+
+MAX_FILES = 20
+MAX_FILE_BYTES = 128 * 1024
+"""PyYAML takes a second for it, in the agent of all services."""
+MAX_OBJECTIVES = 100
+"""Of one service; each is judged once a minute, over windows of up to the whole period."""
 
 INTERVAL_S = 10.0
 """Of what is always watched: three failures fire after half a minute."""
@@ -86,9 +97,11 @@ def monitors_of_service(release: Release, address: Address) -> list[Monitor]:
         # One outage, one message: a process that ends and is missed is the web monitor's to tell.
         depends_on=(HOST_EDGE, web.name),
     )
+    refused = out_of_reach(release.config)  # Releases of before that was refused have them.
     declared = (
         _declared(slug, name, section, address)
         for name, section in sorted(release.config.monitors.items())
+        if name not in refused
     )
     return [web, processes, *declared]
 
@@ -120,17 +133,36 @@ def require_monitors(service: Service, declared: Mapping[str, MonitorSection]) -
             ) from error
 
 
-def require_objectives(folder: Path) -> None:
-    """Check an app's objectives strictly, before anything is built.
+def objectives_of(app: Path) -> list[Objective]:
+    """Return the objectives in an app's folder `slo/`, read strictly.
 
     Raises:
         ObjectiveError: One of them is wrong; the message names file and line.
     """
-    found = sorted((folder / OBJECTIVES).glob("*.y*ml"))
-    if found:
+    found: dict[str, Objective] = {}
+    paths = sorted((app / OBJECTIVES).glob("*.y*ml"))
+    if len(paths) > MAX_FILES:
+        raise ObjectiveError(f"{app / OBJECTIVES} holds more than {MAX_FILES} files of objectives")
+    for path in paths:
+        _require_modest(path, app)
         from chittyops_core.monitor.objective_files import read_files
 
-        read_files(found)
+        for each in read_files([path]):
+            if each.name in found:
+                raise ObjectiveError(f"{path}: the objective {each.name!r} is there twice")
+            found[each.name] = each
+    if len(found) > MAX_OBJECTIVES:
+        raise ObjectiveError(f"{app / OBJECTIVES} holds more than {MAX_OBJECTIVES} objectives")
+    return list(found.values())
+
+
+def _require_modest(path: Path, app: Path) -> None:
+    """See that reading *path* holds nobody up and leads nowhere else. Raises ObjectiveError."""
+    info = path.stat()
+    if not path.resolve().is_relative_to(app.resolve()) or not stat.S_ISREG(info.st_mode):
+        raise ObjectiveError(f"{path}: no file of the app")
+    if info.st_size > MAX_FILE_BYTES:
+        raise ObjectiveError(f"{path}: larger than {MAX_FILE_BYTES >> 10} KiB")
 
 
 def _declared(slug: str, name: str, section: MonitorSection, address: Address) -> Monitor:
