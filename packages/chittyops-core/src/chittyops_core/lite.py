@@ -41,6 +41,7 @@ from chittyops_core.errors import (
 )
 from chittyops_core.host.client import HostClient
 from chittyops_core.host.protocol import Deployment, Staged
+from chittyops_core.host.reach import require_reach
 from chittyops_core.host.watched import require_monitors, require_objectives
 from chittyops_core.model.finding import Finding
 from chittyops_core.model.release import GateReceipt
@@ -343,7 +344,9 @@ class OpsLite(ABC):
             host.refresh_secrets(names)
         view = host.observe(service)
         draft = plans.draft(app, service, self.kind, view, source)
-        return plans.complete(self._configure(draft), view)
+        plan = self._configure(draft)
+        require_reach(plan.config)
+        return plans.complete(plan, view)
 
     def _open_gate(self, when: str, findings: Sequence[Finding]) -> list[Finding]:
         blocking = [finding for finding in findings if finding.is_blocking]

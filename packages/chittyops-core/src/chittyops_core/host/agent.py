@@ -29,6 +29,7 @@ from chittyops_core.host.agent_view import AgentView
 from chittyops_core.host.app_link import AppLink
 from chittyops_core.host.exports import Exporter
 from chittyops_core.host.promises import Promise, judged, read_promises
+from chittyops_core.host.reach import out_of_reach
 from chittyops_core.host.watched import (
     HOST_HISTORY,
     PROCESSES,
@@ -73,6 +74,7 @@ class Agent:
         self._known: dict[Service, str] = {}
         self._monitors: dict[Service, list[Monitor]] = {}
         self._promises: dict[Service, list[Promise]] = {}
+        self._refused: dict[Service, dict[str, str]] = {}
         self._counted_at = float("-inf")
         self._apps = AppLink(self._layout, self._store, self._watch)
         port = self._target.edge.settings.http
@@ -127,7 +129,7 @@ class Agent:
                    if self._known.get(service) != release]  # fmt: skip
         gone = self._known.keys() - serving.keys()
         for service in gone:
-            for of_service in (self._monitors, self._promises, self._known):
+            for of_service in (self._monitors, self._promises, self._refused, self._known):
                 of_service.pop(service, None)
         for service in changed:
             try:
@@ -135,6 +137,9 @@ class Agent:
             except ChittyOpsError as error:
                 # As when it is removed at this moment; if not, the next look tries again.
                 log.info("agent.service_skipped", service=service.slug, error=error.message)
+            except Exception:
+                # One service's files may not keep the others from being watched.
+                log.exception("agent.service_skipped", service=service.slug)
         if changed or gone or not self._watch.monitors():
             self._set_monitors()
         self._apps.listen_to({service: self._owner(service) for service in self._known})
@@ -145,9 +150,13 @@ class Agent:
     def _learn(self, service: Service, release_id: str) -> None:
         release = self._target.release(service, release_id)
         self._monitors[service] = monitors_of_service(release, self._target.address(service))
+        self._refused[service] = {
+            f"{service.slug}/{name}": why for name, why in out_of_reach(release.config).items()
+        }
+        self._known[service] = release_id
+        self._promises[service] = []
         app = self._layout.artifact(release.artifact) / "app"
         self._promises[service] = read_promises(service, app)
-        self._known[service] = release_id
 
     def _set_monitors(self) -> None:
         port = self._target.edge.settings.http
@@ -155,7 +164,8 @@ class Agent:
         for found in self._monitors.values():
             monitors += found
         wrong = self._watch.set_monitors(monitors)
-        self._view.wrong = {name: error.message for name, error in wrong.items()}
+        refused = {name: why for found in self._refused.values() for name, why in found.items()}
+        self._view.wrong = {name: error.message for name, error in wrong.items()} | refused
 
     def _count_processes(self) -> None:
         pids = self._target.pids()

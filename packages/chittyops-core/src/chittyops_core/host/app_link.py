@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -32,28 +33,31 @@ class AppLink:
         self._layout = layout
         self._store = store
         self._watch = watch
-        self._sockets: dict[Service, AppSocket] = {}
+        self._sockets: dict[Service, tuple[int, AppSocket]] = {}
+        self._lock = threading.Lock()
+        """Over what jobs said; each service's socket has a thread of its own."""
         self.metrics = AppMetrics()
         self._beats: dict[str, Heartbeat] = {}
         self._restore()
 
     def close(self) -> None:
-        for socket in self._sockets.values():
+        for _, socket in self._sockets.values():
             socket.close()
         self.keep()
 
     def listen_to(self, services: Mapping[Service, int]) -> None:
         """Listen to exactly *services*, each by the id of the OS user that it runs as."""
         for gone in self._sockets.keys() - services.keys():
-            self._sockets.pop(gone).close()
-            self.metrics.forget(gone.slug)
+            self._sockets.pop(gone)[1].close()
+            self._forget(gone)
         for service, user in services.items():
             path = self._layout.app_socket(service)
             known = self._sockets.get(service)
-            if known is not None and path.exists():
+            if known is not None and known[0] == user and path.exists():
                 continue
             if known is not None:
-                known.close()
+                known[1].close()
+                del self._sockets[service]
             files.ensure_private_dir(path.parent, passable=True)
             socket = AppSocket(path, service.slug, self._hear, user)
             try:
@@ -61,9 +65,10 @@ class AppLink:
             except OSError as error:
                 log.warning("agent.socket_failed", service=service.slug, error=str(error))
                 continue
-            self._sockets[service] = socket
-        for name, beat in self._beats.items():
-            self._give(name, beat)
+            self._sockets[service] = user, socket
+        with self._lock:
+            for name, beat in self._beats.items():
+                self._give(name, beat)
 
     def ping(self, monitor: str, word: str) -> None:
         """Take in the ping of a job: `start`, `fail`, an exit status, or '' for success.
@@ -81,9 +86,10 @@ class AppLink:
             ping = Ping.parse(word, time.time())
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self._beats[monitor] = self._beats.get(monitor, Heartbeat()).after(ping)
-        self._give(monitor, self._beats[monitor])
-        self._keep_state(_BEATS, json.dumps(wire.to_wire(self._beats)))
+        with self._lock:
+            self._beats[monitor] = self._beats.get(monitor, Heartbeat()).after(ping)
+            self._give(monitor, self._beats[monitor])
+            self._keep_beats()
 
     def keep(self) -> None:
         """Keep what apps counted since the last call; later where the disk refuses."""
@@ -119,6 +125,19 @@ class AppLink:
         except ChittyOpsError as error:
             return _line({"v": 1, "ok": False, "error": error.message})
         return _line({"v": 1, "ok": True})
+
+    def _forget(self, service: Service) -> None:
+        """Forget what a removed service said: its name may become somebody else's."""
+        self.metrics.forget(service.slug)
+        with self._lock:
+            gone = [name for name in self._beats if name.startswith(f"{service.slug}/")]
+            for name in gone:
+                del self._beats[name]
+            if gone:
+                self._keep_beats()
+
+    def _keep_beats(self) -> None:
+        self._keep_state(_BEATS, json.dumps(wire.to_wire(self._beats)))
 
     def _give(self, monitor: str, beat: Heartbeat) -> None:
         probe = self._watch.probe(monitor)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from chittyops_core._kit.logs import get_logger
-from chittyops_core.errors import ChittyOpsError
+from chittyops_core.errors import ChittyOpsError, ObjectiveError
 from chittyops_core.host.watched import OBJECTIVES
 from chittyops_core.model.monitoring import Severity
 from chittyops_core.model.service import Service
@@ -21,6 +22,12 @@ from chittyops_core.monitor.watch import Judgement
 __all__ = ["Promise", "judged", "read_promises", "state_of"]
 
 log = get_logger("chittyops.agent")
+
+MAX_FILES = 20
+MAX_FILE_BYTES = 128 * 1024
+"""PyYAML takes a second for it, in the agent of all services."""
+MAX_PROMISES = 100
+"""Of one service; each is judged once a minute, over windows of up to the whole period."""
 
 
 @frozen
@@ -41,15 +48,30 @@ def read_promises(service: Service, app: Path) -> list[Promise]:
     """
     from chittyops_core.monitor.objective_files import read_files
 
-    found: list[Promise] = []
-    for path in sorted((app / OBJECTIVES).glob("*.y*ml")):
+    found: dict[str, Promise] = {}
+    for number, path in enumerate(sorted((app / OBJECTIVES).glob("*.y*ml"))):
         try:
-            objectives = read_files([path])
-        except ChittyOpsError as error:
-            log.warning("agent.objectives_refused", service=service.slug, error=error.message)
-            continue
-        found += [Promise(service, _own(service, each)) for each in objectives]
-    return found
+            _require_modest(path, app, number)
+            for each in read_files([path]):
+                if each.name in found:
+                    raise ObjectiveError(f"{path}: the objective {each.name!r} is there twice")
+                if len(found) >= MAX_PROMISES:
+                    raise ObjectiveError(f"{path}: more than {MAX_PROMISES} objectives")
+                found[each.name] = Promise(service, _own(service, each))
+        except (ChittyOpsError, OSError) as error:
+            log.warning("agent.objectives_refused", service=service.slug, error=str(error))
+    return list(found.values())
+
+
+def _require_modest(path: Path, app: Path, number: int) -> None:
+    """See that reading *path* holds nobody up and leads nowhere else. Raises ObjectiveError."""
+    info = path.stat()
+    if not path.resolve().is_relative_to(app.resolve()) or not stat.S_ISREG(info.st_mode):
+        raise ObjectiveError(f"{path}: no file of the app")
+    if info.st_size > MAX_FILE_BYTES or number >= MAX_FILES:
+        raise ObjectiveError(
+            f"{path}: at most {MAX_FILES} files of {MAX_FILE_BYTES >> 10} KiB are read"
+        )
 
 
 def _own(service: Service, objective: Objective) -> Objective:

@@ -12,6 +12,7 @@ from typing import Any
 
 from chittyops_core.deploy.targets.base import Address
 from chittyops_core.errors import ChittyOpsError, ManifestError
+from chittyops_core.host.reach import out_of_reach
 from chittyops_core.model.manifest import MonitorSection
 from chittyops_core.model.monitoring import Monitor
 from chittyops_core.model.release import Release
@@ -86,9 +87,11 @@ def monitors_of_service(release: Release, address: Address) -> list[Monitor]:
         # One outage, one message: a process that ends and is missed is the web monitor's to tell.
         depends_on=(HOST_EDGE, web.name),
     )
+    refused = out_of_reach(release.config)  # Releases of before that was refused have them.
     declared = (
         _declared(slug, name, section, address)
         for name, section in sorted(release.config.monitors.items())
+        if name not in refused
     )
     return [web, processes, *declared]
 

@@ -22,6 +22,9 @@ MAX_BOUNDS = 100
 MAX_VALUE = 1e300
 """Sums of what is below stay finite."""
 
+_OF_HOST = ("chittyops_", "probe_")
+"""What the host itself exposes begins so; an app's `probe_success` would pass for its word."""
+
 Combine = Literal["last", "sum", "min", "max"]
 
 
@@ -149,6 +152,8 @@ def _metric(said: Any) -> tuple[Metric, dict[Labels, Values]]:
         raise BadReportError(f"{name}: 'combine' is none of last, sum, min, max")
     unit = _text(said, "unit")
     key, _ = metric_name(name, unit, kind)
+    if key.startswith(_OF_HOST):
+        raise BadReportError(f"{name}: names with {' or '.join(_OF_HOST)} first are the host's own")
     metric = Metric(
         key=key,
         name=name,

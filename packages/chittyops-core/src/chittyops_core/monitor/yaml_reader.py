@@ -44,6 +44,8 @@ def read_tables(text: str, *, file: str) -> list[Table]:
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except RecursionError as error:
         raise ObjectiveError(f"{file}: nested too deeply", file=file, line=None) from error
+    except (ValueError, OverflowError) as error:  # "\UFFFFFFFF": PyYAML asks for its character.
+        raise ObjectiveError(f"{file}: not YAML: {error}", file=file, line=None) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -203,5 +205,6 @@ class Table:
             self.fail("expected one value, not a table or list", key)
         try:
             return yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+            # The last three: PyYAML, where a tag such as `!!bool` does not fit its text.
             self.fail(f"cannot be read: {error}", key)
