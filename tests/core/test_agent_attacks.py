@@ -9,6 +9,7 @@ import random
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,35 +22,28 @@ import psutil
 import pytest
 from attrs import evolve
 
+from chittyops_core._kit import logs
 from chittyops_core._kit.retry import wait_until
 from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.local import Layout
-from chittyops_core.errors import ManifestError, ObjectiveError
+from chittyops_core.errors import ManifestError, ObjectiveError, UsageError
 from chittyops_core.host.app_link import AppLink
 from chittyops_core.host.promises import MAX_PROMISES, read_promises
 from chittyops_core.host.reach import out_of_reach, require_reach
 from chittyops_core.model.manifest import Health, Hooks, MonitorSection
-from chittyops_core.model.monitoring import Monitor
+from chittyops_core.model.monitoring import AlertState, Message, Monitor, Severity
 from chittyops_core.model.release import EdgePolicy, Lifecycle, ReleaseConfig
 from chittyops_core.model.service import Service
+from chittyops_core.monitor.alerts import Alert
 from chittyops_core.monitor.app_metrics import AppMetrics
 from chittyops_core.monitor.buffer import BufferedStore
 from chittyops_core.monitor.objective_files import parse
+from chittyops_core.monitor.remote import RemoteSender
 from chittyops_core.monitor.watch import Watch
 from conftest import FakeClock, HostUnderTest, make_host, write_app
 
 HELLO = Service("hello")
 KILLS = 200 if os.environ.get("CHITTYOPS_CHAOS") == "full" else 20
-
-SLO = """version: prometheus/v1
-service: hello
-slos:
-"""
-ONE_SLO = """- name: {name}
-  objective: 99
-  sli: {{plugin: {{id: x}}}}
-"""
-
 
 # --- manifests: what a service that is kept apart may have watched --------------------------------
 
@@ -189,3 +183,533 @@ def test_one_objective_in_two_files_attack(tmp_path: Path) -> None:
         (tmp_path / f"slo/{name}.yaml").write_text(GOOD_SLO)
 
     assert len(read_promises(HELLO, tmp_path)) == 1
+
+
+# --- apps: what they say over the socket ----------------------------------------------------------
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[AppLink]:
+    """The agent's ears, with a heartbeat of the services `hello` and `other`."""
+    clock = FakeClock()
+    store = BufferedStore(tmp_path / "monitor.sqlite")
+    watch = Watch(store, clock, lambda: None)
+    watch.set_monitors(
+        [Monitor(f"{slug}/job", "heartbeat", "job", slug)
+         for slug in ("hello.production", "other.production")]
+    )  # fmt: skip
+    made = AppLink(Layout.create(tmp_path / "h"), store, watch)
+    yield made
+    made.close()
+    store.close()
+
+
+def hears(link: AppLink, *names: str) -> dict[str, socket.socket]:
+    link.listen_to({Service(name): os.geteuid() for name in names})
+    found = {}
+    for name in names:
+        found[name] = socket.socket(socket.AF_UNIX)
+        found[name].connect(str(link._layout.app_socket(Service(name))))
+    return found
+
+
+def says(peer: socket.socket, said: object) -> dict[str, Any]:
+    peer.sendall(json.dumps(said).encode() + b"\n")
+    with peer.makefile("rb") as answers:
+        return dict(json.loads(answers.readline()))
+
+
+@pytest.mark.parametrize(
+    "monitor",
+    [
+        "../other.production/job", "other.production/job", "../../other.production/job", "web", "",
+        "/job", "job/", "job\0", "job/start", "x" * 100_000, None, 7, ["job"], {"a": 1}, "\ud800",
+    ],
+    ids=lambda monitor: repr(monitor)[:20],
+)  # fmt: skip
+def test_ping_for_another_service_attack(link: AppLink, monitor: object) -> None:
+    """Names are looked up as they are, below the service whose socket it is."""
+    peers = hears(link, "hello", "other")
+    peer = peers["hello"]
+
+    said = says(peer, {"v": 1, "type": "ping", "monitor": monitor, "word": "fail"})
+    own = says(peer, {"v": 1, "type": "ping", "monitor": "job"})
+    for each in peers.values():
+        each.close()
+
+    assert (said["ok"], own["ok"]) == (False, True)
+    assert list(link._beats) == ["hello.production/job"]
+
+
+@pytest.mark.parametrize("word", ["-1", "256", "9" * 5000, "start/fail", "²", None, [1], {}])
+def test_ping_word_attack(link: AppLink, word: object) -> None:
+    peer = hears(link, "hello")["hello"]
+
+    assert says(peer, {"v": 1, "type": "ping", "monitor": "job", "word": word})["ok"] is False
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["probe_success", "probe.success", "probe-success", "probe_success_total", "chittyops_x",
+     "chittyops.observations", "chittyops_observations_total", "chittyops__observations"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["counter", "gauge"])
+def test_fake_metric_attack(name: str, kind: str) -> None:
+    """An app may not say that another's monitor looked and found all well."""
+    labels = {"monitor": "other.production/web", "result": "good"}
+    series = [{"labels": labels, "value": 5, "at": 1}]
+    metric = {"name": name, "kind": kind, "series": series}
+    metrics = AppMetrics()
+
+    said = {"v": 1, "type": "metrics", "start": "abcdefgh", "metrics": [metric]}
+    answer = metrics.handle_line("hello.production", json.dumps(said).encode())
+
+    assert b"the host's own" in (answer or b"")
+    assert metrics.collect() == []
+
+
+def test_flood_of_pings_attack(link: AppLink) -> None:
+    """Of both services at once, while the agent looks around: nothing is lost or raised."""
+    peers = hears(link, "hello", "other")
+    wrong: list[object] = []
+
+    def flood(peer: socket.socket) -> None:
+        for _ in range(300):
+            said = says(peer, {"v": 1, "type": "ping", "monitor": "job"})
+            if not said["ok"]:
+                wrong.append(said)
+
+    floods = [threading.Thread(target=flood, args=(peer,)) for peer in peers.values()]
+    for each in floods:
+        each.start()
+    while any(each.is_alive() for each in floods):
+        link.listen_to({Service(name): os.geteuid() for name in peers})
+        link.keep()
+    for peer in peers.values():
+        peer.close()
+
+    assert wrong == []
+    assert sorted(link._beats) == ["hello.production/job", "other.production/job"]
+
+
+def test_new_service_of_an_old_name_attack(link: AppLink) -> None:
+    """What a removed service said is not said of one that gets its name."""
+    peer = hears(link, "hello")["hello"]
+    assert says(peer, {"v": 1, "type": "ping", "monitor": "job", "word": "fail"})["ok"]
+    peer.close()
+
+    link.listen_to({})
+    link.listen_to({HELLO: os.geteuid()})
+
+    assert link._beats == {}
+    assert json.loads(link._store.store.state("heartbeats") or "") == {}  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket to another user")
+def test_service_made_anew_with_another_user_attack(link: AppLink) -> None:
+    """Removed and made anew between two looks: the old user is not heard, the new one is."""
+    link.listen_to({HELLO: 61_184})
+    link.listen_to({HELLO: os.geteuid()})
+
+    path = link._layout.app_socket(HELLO)
+
+    assert path.stat().st_uid == os.geteuid()
+    with closing(socket.socket(socket.AF_UNIX)) as peer:
+        peer.connect(str(path))
+        assert says(peer, {"v": 1, "type": "ping", "monitor": "job"})["ok"] is True
+
+
+# --- inside the agent -----------------------------------------------------------------------------
+
+
+def test_two_that_record_at_once_attack(tmp_path: Path) -> None:
+    """A removal ends alerts in one thread while another one records: no message is lost."""
+    store = BufferedStore(tmp_path / "monitor.sqlite")
+    wrong: list[Exception] = []
+
+    def record(who: int) -> None:
+        for number in range(150):
+            name = f"{who}-{number}"
+            told = Message(
+                name, name, AlertState.FIRING, Severity.PAGE, 1_700_000_000.0, "title", "body"
+            )
+            try:
+                store.record([], [Alert(name, AlertState.FIRING, since=1.0)], [told])
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=record, args=(who,)) for who in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    store.close()
+
+    assert wrong == []
+    with closing(sqlite3.connect(tmp_path / "monitor.sqlite")) as database:
+        told = database.execute("SELECT count(DISTINCT id) FROM message").fetchone()
+    assert told == (600,)
+
+
+def test_token_that_http_cannot_carry_attack(capfd: pytest.CaptureFixture[str]) -> None:
+    """A line end in a token, as `echo` gives one too many: http.client quotes it when it refuses."""
+    logs.configure("DEBUG")
+    for token in ("Bearer tok-7fe1\n", "Bearer tok-7fe1\u2603"):
+        with RemoteSender("http://127.0.0.1:9/x", {"Authorization": token}) as sender:
+            sender.push(b"x")
+            assert wait_until(lambda s=sender: s.waiting == 0, timeout_s=5)
+    said = capfd.readouterr()
+
+    assert "remote.left_out" in said.out + said.err
+    assert "7fe1" not in said.out + said.err
+
+
+@pytest.mark.parametrize("url", ["http://u:p@h/", "http://:p@h/", "http://@h/", "http://u@h/"])
+def test_credentials_in_an_url_attack(url: str) -> None:
+    """It stands in a file and in `metrics push list`."""
+    with pytest.raises(UsageError):
+        RemoteSender(url, {})
+
+
+# --- on a real host -------------------------------------------------------------------------------
+
+
+class Webhook:
+    """A channel that keeps what it was told; paths that hold `deaf` are answered with 500."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                said = self.rfile.read(int(self.headers["Content-Length"]))
+                is_deaf = "deaf" in self.path
+                if not is_deaf:
+                    hook.messages.append(json.loads(said))
+                self.send_response(500 if is_deaf else 200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def fired(self) -> list[str]:
+        return [m["message_id"] for m in self.messages if m.get("state") == "firing"]
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    made = Webhook()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def attacked(shared_runtimes: Path) -> Iterator[HostUnderTest]:
+    """A host with its agent."""
+    made = make_host(shared_runtimes)
+    made.environment["CHITTYOPS_AGENT"] = "on"
+    yield made
+    made.destroy()
+    subprocess.run(["rm", "-r", str(made.home.parent)], check=True)
+
+
+def ask(host: HostUnderTest, name: str, path: str) -> tuple[int, bytes]:
+    """Ask one of the agent's sockets; status 0 when nobody answers."""
+    with closing(UnixHTTPConnection(str(host.home / "run" / name), timeout_s=5)) as agent:
+        try:
+            agent.request("GET", path)
+            answer = agent.getresponse()
+            return answer.status, answer.read()
+        except OSError:
+            return 0, b""
+
+
+def stands(host: HostUnderTest) -> dict[str, Any]:
+    """Return monitor -> how it stands."""
+    status, body = ask(host, "agent.sock", "/v1/state")
+    return {m["monitor"]: m for m in json.loads(body)["monitors"]} if status == 200 else {}
+
+
+def is_well(host: HostUnderTest) -> bool:
+    return bool(stands(host).get("hello.production/web", {}).get("state") == "ok")
+
+
+def jobs(count: int) -> str:
+    return "".join(
+        f'[monitor.job-{number}]\nprobe = "heartbeat"\ntarget = "job"\ninterval = "1s"\n'
+        for number in range(count)
+    )
+
+
+def ping(host: HostUnderTest, job: str, word: str) -> bool:
+    """Ping as the app would; say whether the agent took it."""
+    try:
+        with closing(socket.socket(socket.AF_UNIX)) as peer:
+            peer.settimeout(5)
+            peer.connect(str(Layout(host.home).app_socket(HELLO)))
+            return bool(says(peer, {"v": 1, "type": "ping", "monitor": job, "word": word})["ok"])
+    except (OSError, ValueError):
+        return False
+
+
+def agents(host: HostUnderTest) -> list[psutil.Process]:
+    return [p for p in host.processes() if "chittyops_core.host.agent" in p.cmdline()]
+
+
+@pytest.mark.host
+def test_kill_under_alerts_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:
+    """The agent is killed -9 at random points while alerts fire: each is told, and told once."""
+    chance = random.Random(7)
+    attacked.deploy(write_app(tmp_path / "hello", more=jobs(KILLS)))
+    added = attacked.run("notify", "add", "hook", stdin=f"json://127.0.0.1:{hook.port}/hook")
+    assert added.returncode == 0, added.stderr
+    assert wait_until(lambda: is_well(attacked), timeout_s=30)
+
+    for number in range(KILLS):
+        # While it starts again nobody listens; a job whose ping was not taken tries again.
+        assert wait_until(lambda n=number: ping(attacked, f"job-{n}", "fail"), timeout_s=60), number
+        time.sleep(chance.uniform(0, 2.5))
+        for each in agents(attacked):
+            each.kill()
+
+    expected = sorted(f"hello.production/job-{number}:1" for number in range(KILLS))
+    wait_until(lambda: len(set(hook.fired())) >= KILLS, timeout_s=90)
+    time.sleep(3)
+    assert sorted(hook.fired()) == expected
+    assert wait_until(lambda: len(agents(attacked)) == 1, timeout_s=20)
+
+
+@pytest.mark.host
+def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> None:
+    """Huge lines, fake metrics, thousands of pings and connections: others are looked at in time."""
+    attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
+    attacked.deploy(write_app(tmp_path / "other", "other"))
+    assert wait_until(lambda: is_well(attacked), timeout_s=30)
+    agent = agents(attacked)[0]
+    path = str(Layout(attacked.home).app_socket(HELLO))
+    line = b'{"v":1,"type":"ping","monitor":"job-0","word":"fail"}\n'
+    series = ",".join(f'{{"labels":{{"l":"{n}"}},"value":{n}}}' for n in range(9000))
+    report = f'{{"name":"a%d","kind":"counter","series":[{series}]}}'
+    big = b'{"v":1,"type":"metrics","start":"%08d","metrics":[' + report.encode() + b"]}\n"
+    def flood(kind: int) -> None:
+        count = 0
+        while time.monotonic() < end:
+            with closing(socket.socket(socket.AF_UNIX)) as peer:
+                peer.settimeout(2)
+                try:
+                    peer.connect(path)
+                    for _ in range(50):
+                        count += 1
+                        text = (line * 100, big % (count, count), b"[" * 2_000_000, b"x")[kind]
+                        peer.sendall(text)
+                        if kind == 0:
+                            peer.recv(65_536)
+                        if kind == 3:
+                            break
+                except OSError:
+                    continue
+
+    assert wait_until(lambda: stands(attacked)["other.production/web"]["at"], timeout_s=20)
+    before = stands(attacked)["other.production/web"]["at"]
+    end = time.monotonic() + 12
+    floods = [threading.Thread(target=flood, args=(n % 4,)) for n in range(8)]
+    for each in floods:
+        each.start()
+    time.sleep(11)
+    began = time.monotonic()
+    now = stands(attacked)
+    took = time.monotonic() - began
+    for each in floods:
+        each.join()
+
+    assert agents(attacked)[0] == agent
+    assert took < 5
+    assert now["other.production/web"]["at"] > before
+    assert now["other.production/web"]["state"] == "ok"
+    assert agent.memory_info().rss < 300 << 20
+    assert agent.num_fds() < 200
+    assert wait_until(lambda: ping(attacked, "job-0", ""), timeout_s=10)
+
+
+@pytest.mark.host
+def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:
+    """A channel's token stands in no file, argument, environment, report or page."""
+    attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
+    token, password = "TOKEN-7fe1", "pass-0ce2"
+    for name, path in (("good", "good"), ("bad", "deaf")):
+        address = f"json://bot:{password}@127.0.0.1:{hook.port}/{path}/{token}?+Auth={token}"
+        assert attacked.run("notify", "add", name, stdin=address).returncode == 0
+    said = [attacked.run("notify", "add", "no", stdin=f"nonsense://{token}:{password}@x/"),
+            attacked.run("notify", "test", "bad")]  # fmt: skip
+    assert wait_until(lambda: is_well(attacked), timeout_s=30)
+    assert ping(attacked, "job-0", "fail")
+    seen: set[str] = set()
+
+    def has_told() -> bool:
+        for process in attacked.processes():
+            try:
+                seen.update(process.cmdline())
+                seen.update(process.environ().values())
+            except psutil.Error:
+                continue
+        return len(hook.fired()) == 1
+
+    assert wait_until(has_told, timeout_s=30)
+    time.sleep(2)
+    has_told()
+    said += [
+        attacked.run(*words)
+        for words in (("status", "--json"), ("status",), ("incidents", "--json"), ("incidents",),
+                      ("notify", "list"), ("metrics", "show"), ("logs", "--app", "hello"))
+    ]  # fmt: skip
+    shown = [done.stdout + done.stderr for done in said]
+    shown += [ask(attacked, "page.sock", path)[1].decode() for path in ("/", "/history.atom")]
+    for path in attacked.home.rglob("*"):
+        if path.is_file() and "runtime" not in path.relative_to(attacked.home).parts:
+            shown.append(path.read_bytes().decode(errors="replace"))
+
+    assert (said[0].returncode, said[1].returncode) == (2, 1)
+    assert any("deliver" in word for word in shown)
+    for secret in (token, password, token.lower()):
+        assert not [text[:300] for text in (*shown, *seen) if secret in text]
+
+
+@pytest.mark.host
+def test_page_from_another_machine_attack(attacked: HostUnderTest, app: Path) -> None:
+    """Listening everywhere, the page is for this machine alone, whatever the request says."""
+    theirs = next(
+        (a.address for found in psutil.net_if_addrs().values() for a in found
+         if a.family == socket.AF_INET and not a.address.startswith("127.")), None,
+    )  # fmt: skip
+    if theirs is None:
+        pytest.skip("this machine has no address but its own")
+    bound = attacked.run("host", "start", "--bind", "0.0.0.0", "--http-port", str(attacked.http))
+    assert bound.returncode == 0, bound.stderr
+    attacked.deploy(app)
+    assert wait_until(lambda: is_well(attacked), timeout_s=30)
+
+    def answer(address: str, host: str, more: str = "", path: str = "/") -> str:
+        with closing(socket.create_connection((address, attacked.http), timeout=10)) as peer:
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n"
+                         .encode())  # fmt: skip
+            with peer.makefile("rb") as file:
+                return file.read().decode()
+
+    name = "status.localhost"
+    assert "<title>" in answer("127.0.0.1", name)
+    for host in (name, name.upper(), f"{name}:{attacked.http}", f"{name}."):
+        for more in ("", "X-Forwarded-For: 127.0.0.1\r\n", "Forwarded: for=127.0.0.1\r\n",
+                     "X-Real-IP: 127.0.0.1\r\n"):  # fmt: skip
+            for path in ("/", f"http://{name}/", "//", "/api/v2/summary.json"):
+                said = answer(theirs, host, more, path)
+                assert "<title>" not in said, (host, more)
+                assert "components" not in said, (host, more)
+    # DNS rebinding: a browser on this machine that was led here asks by another name.
+    for host in ("evil.example", "status.localhost.evil.example", "127.0.0.1", "localhost"):
+        assert "<title>" not in answer("127.0.0.1", host), host
+
+
+@pytest.mark.host
+def test_markup_and_paths_attack(attacked: HostUnderTest, app: Path) -> None:
+    """Nothing that somebody wrote becomes markup; no path leads out of the page."""
+    attacked.deploy(app)
+    why = "<script>alert(1)</script>\"'><img src=x onerror=y> {name} %00 &lt;"
+    started = attacked.run("maintenance", "start", "hello.production", "--for", "1h", "--why", why)
+    assert started.returncode == 0, started.stderr
+    assert wait_until(lambda: b"alert(1)" in ask(attacked, "page.sock", "/")[1], timeout_s=20)
+
+    for path in ("/", "/history.atom", "/api/v2/summary.json", "/api/v2/incidents.json"):
+        status, body = ask(attacked, "page.sock", path)
+        assert status == 200
+        if not path.endswith("json"):
+            assert b"<script" not in body
+            assert b"<img" not in body
+    for path in ("/../agent.sock", "/..%2f..%2fetc/passwd", "/%2e%2e/v1/state", "/v1/state", "//x",
+                 "/metrics", "/incidents/../../x", "/badge/..%2f..%2fx/status.svg", "/ping/a/b",
+                 "/api/v2/../../metrics.json", "/incidents/%00", "/badge/%ff/uptime/30d.svg",
+                 "/badge/<script>/status.svg", "/" + "a" * 15_000):  # fmt: skip
+        status, body = ask(attacked, "page.sock", path)
+        assert status in (400, 404), (path, status)
+        assert b"<script>" not in body
+    assert ask(attacked, "page.sock", "/" + "a" * 20_000)[0] in (0, 414, 431)
+    assert is_well(attacked) or wait_until(lambda: is_well(attacked), timeout_s=20)
+
+
+@pytest.mark.host
+def test_hostile_release_attack(attacked: HostUnderTest, tmp_path: Path) -> None:
+    """Objectives that cannot be read cost their own service its objectives, and nobody else."""
+    folder = write_app(tmp_path / "hello")
+    (folder / "slo").mkdir()
+    for number, text in enumerate(('version: "\\UFFFFFFFF"', "version: !!bool x", "[" * 99_999)):
+        (folder / f"slo/{number}.yaml").write_text(text)
+    (folder / "slo/good.yaml").write_text(GOOD_SLO)
+    attacked.deploy(folder)
+    attacked.deploy(write_app(tmp_path / "other", "other"))
+
+    for _ in range(2):
+        assert wait_until(lambda: "other.production/web" in stands(attacked), timeout_s=30)
+        assert wait_until(lambda: is_well(attacked), timeout_s=30)
+        objectives = json.loads(ask(attacked, "agent.sock", "/v1/state")[1])["objectives"]
+        assert [each["objective"] for each in objectives] == ["web"]
+        for each in agents(attacked):
+            each.kill()
+        time.sleep(0.5)
+
+
+@pytest.mark.host
+def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, hook: Webhook) -> None:
+    """The agent goes on watching, says that its disk is full, and tells all when there is room."""
+    base = Path(tempfile.mkdtemp(prefix="cd-", dir="/tmp"))
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40M", "chittyops-test", str(base)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode != 0:
+        base.rmdir()
+        pytest.skip("a disk of its own can only be mounted by root")
+    (base / "h").mkdir(mode=0o700)
+    (base / "h/runtime").symlink_to(shared_runtimes)
+    host = HostUnderTest(base / "h")
+    host.environment["CHITTYOPS_AGENT"] = "on"
+    try:
+        report = host.deploy(write_app(tmp_path / "hello", more=jobs(3)))
+        host.run("notify", "add", "hook", stdin=f"json://127.0.0.1:{hook.port}/hook")
+        assert wait_until(lambda: is_well(host), timeout_s=30)
+        with (base / "filler").open("ab", buffering=0) as file:
+            for size in (1 << 20, 4096, 512, 1):
+                try:
+                    while True:
+                        file.write(b"x" * size)
+                except OSError:
+                    continue
+        agent = agents(host)[0]
+
+        for number in range(2):
+            ping(host, f"job-{number}", "fail")
+        firing = ["hello.production/job-0", "hello.production/job-1"]
+        assert wait_until(
+            lambda: all(stands(host)[name]["state"] == "firing" for name in firing), timeout_s=30
+        )
+        trouble = json.loads(ask(host, "agent.sock", "/v1/state")[1])["trouble"]
+        assert "full" in trouble
+        assert ask(host, "page.sock", "/")[0] == 200
+        assert host.get(report) == "one"
+        assert host.run("status").returncode == 0
+        (base / "filler").unlink()
+
+        assert wait_until(lambda: len(hook.fired()) >= 2, timeout_s=90)
+        assert agents(host)[0] == agent
+        assert json.loads(ask(host, "agent.sock", "/v1/state")[1])["trouble"] == ""
+        time.sleep(2)
+        assert sorted(hook.fired()) == [f"{name}:1" for name in firing]
+    finally:
+        host.destroy()
+        subprocess.run(["umount", "-l", str(base)], check=True)
+        base.rmdir()

@@ -7,6 +7,7 @@ counted; states and messages never are.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -75,6 +76,8 @@ class BufferedStore:
         self._alerts: dict[str, Alert] = {}
         self._latest: dict[str, Observation] = {}
         self._has_read = False
+        self._lock = threading.RLock()
+        """Two that write what waits would write one batch twice, and drop the next."""
         self.flush()
 
     @property
@@ -109,69 +112,74 @@ class BufferedStore:
         Raises:
             UsageError: See `Store.record`; nothing of it is kept then.
         """
-        kept = list(observations)
-        require_recordable(kept)
-        batch = _Batch(kept, tuple(alerts), tuple(messages))
-        self._latest |= {seen.monitor: seen for seen in batch.observations}
-        self._alerts |= {alert.name: alert for alert in batch.alerts}
-        self._waiting.append(batch)
-        self._held += len(batch.observations)
-        self.flush()
+        with self._lock:
+            kept = list(observations)
+            require_recordable(kept)
+            batch = _Batch(kept, tuple(alerts), tuple(messages))
+            self._latest |= {seen.monitor: seen for seen in batch.observations}
+            self._alerts |= {alert.name: alert for alert in batch.alerts}
+            self._waiting.append(batch)
+            self._held += len(batch.observations)
+            self.flush()
 
     def count_event(
         self, service: str, name: str, labels: Mapping[str, str], value: float, at: float
     ) -> None:
         """Add *value* to a counter of an app. Raises UsageError (`events.add_event`)."""
-        require_countable(service, name, labels, value)
-        if self._store is not None and not self._trouble:
-            try:
-                self._store.count_event(service, name, labels, value, at)
-                return
-            except StoreError as error:
-                self._give_up(error)
-        key = (service, name, tuple(sorted(labels.items())), int(at // 60))
-        if key in self._counts:
-            self._counts[key].value += value
-        elif len(self._counts) < self._max_held:
-            self._counts[key] = _Count(value, at)
-        else:
-            self.dropped += 1
+        with self._lock:
+            require_countable(service, name, labels, value)
+            if self._store is not None and not self._trouble:
+                try:
+                    self._store.count_event(service, name, labels, value, at)
+                    return
+                except StoreError as error:
+                    self._give_up(error)
+            key = (service, name, tuple(sorted(labels.items())), int(at // 60))
+            if key in self._counts:
+                self._counts[key].value += value
+            elif len(self._counts) < self._max_held:
+                self._counts[key] = _Count(value, at)
+            else:
+                self.dropped += 1
 
     def tend(self, now: float) -> None:
         """Write what waits, roll up, and forget what is too old; once a minute."""
-        self.flush()
-        if self._store is not None and not self._trouble:
-            try:
-                self._store.tend(now)
-            except StoreError as error:
-                self._give_up(error)
+        with self._lock:
+            self.flush()
+            if self._store is not None and not self._trouble:
+                try:
+                    self._store.tend(now)
+                except StoreError as error:
+                    self._give_up(error)
 
     def flush(self) -> bool:
         """Try to write what waits; return whether nothing waits any more."""
-        try:
-            self._write()
-        except StoreError as error:
-            if error.facts.get("cause") == "newer":
-                raise
-            self._give_up(error)
-            if self.moved_aside is None or error.facts.get("cause") != "damaged":
-                return False
+        with self._lock:
             try:
                 self._write()
-            except StoreError as again:
-                self._give_up(again)
-                return False
-        if self._trouble:
-            _log.info("monitor.store_written", dropped=self.dropped)
-        self._trouble = ""
-        return True
+            except StoreError as error:
+                if error.facts.get("cause") == "newer":
+                    raise
+                self._give_up(error)
+                if self.moved_aside is None or error.facts.get("cause") != "damaged":
+                    return False
+                try:
+                    self._write()
+                except StoreError as again:
+                    self._give_up(again)
+                    return False
+            if self._trouble:
+                _log.info("monitor.store_written", dropped=self.dropped)
+            self._trouble = ""
+            return True
 
     def close(self) -> None:
         """Write what waits, if that works, and close the file."""
-        self.flush()
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        with self._lock:
+            self.flush()
+            if self._store is not None:
+                self._store.close()
+                self._store = None
 
     def _write(self) -> None:
         store = self._store

@@ -60,7 +60,7 @@ class RemoteSender:
             port = parts.port
         except ValueError:
             parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise UsageError(
                 "the URL to send metrics to is no http(s) URL, or holds a user",
                 remedy="Give https://HOST/PATH, and credentials as a header.",
@@ -126,7 +126,8 @@ class RemoteSender:
             try:
                 self._send_until_taken(body)
             except Exception as error:  # The thread outlives whatever one body brings about.
-                log.warning("remote.left_out", host=self._host, why=repr(error))
+                # Not its text: of a header that HTTP cannot carry it quotes the value, a token.
+                log.warning("remote.left_out", host=self._host, why=type(error).__name__)
             with self._changed:
                 if self._waiting and self._waiting[0] is body:
                     self._waiting.popleft()
