@@ -25,14 +25,16 @@ from attrs import evolve
 from chittyops_core._kit import logs
 from chittyops_core._kit.retry import wait_until
 from chittyops_core._kit.unix_http import UnixHTTPConnection
+from chittyops_core.deploy.targets.base import Address
 from chittyops_core.deploy.targets.local import Layout
 from chittyops_core.errors import ManifestError, ObjectiveError, UsageError
 from chittyops_core.host.app_link import AppLink
 from chittyops_core.host.promises import MAX_PROMISES, read_promises
 from chittyops_core.host.reach import out_of_reach, require_reach
+from chittyops_core.host.watched import monitors_of_service
 from chittyops_core.model.manifest import Health, Hooks, MonitorSection
 from chittyops_core.model.monitoring import AlertState, Message, Monitor, Severity
-from chittyops_core.model.release import EdgePolicy, Lifecycle, ReleaseConfig
+from chittyops_core.model.release import EdgePolicy, Lifecycle, Release, ReleaseConfig
 from chittyops_core.model.service import Service
 from chittyops_core.monitor.alerts import Alert
 from chittyops_core.monitor.app_metrics import AppMetrics
@@ -99,6 +101,20 @@ def test_probe_as_root_attack(section: dict[str, Any]) -> None:
 )
 def test_what_looks_over_the_network_is_allowed(section: dict[str, Any]) -> None:
     require_reach(kept_apart(**section))
+
+
+def test_probe_as_root_of_an_older_release_attack() -> None:
+    """What was deployed before such monitors were refused is not watched by them."""
+    address = Address("http://hello.localhost", "127.0.0.1:1", "hello.localhost", False, None, "")
+    config = kept_apart(probe="command", target="id")
+
+    apart, shared = (
+        [each.name for each in monitors_of_service(Release(HELLO, "0" * 64, each), address)]
+        for each in (config, evolve(config, own_user=False))
+    )
+
+    assert apart == ["hello.production/web", "hello.production/processes"]
+    assert shared == [*apart, "hello.production/x"]
 
 
 # --- releases: files of objectives --------------------------------------------------------------

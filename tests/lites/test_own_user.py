@@ -530,3 +530,29 @@ def _drafted(folder: Path, operator: DigitalDossierOpsLite) -> Plan:
     service = operator.service(app.name)
     view = ServiceView(service, None, None, None, (), {}, {}, False, {}, "CPython-3.11", False)
     return plans.draft(app, service, "digital-dossier", view, read_source(folder / "hello"))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "found"),
+    [
+        ('probe = "command"\ntarget = "id -u >{told}"\noptions = {{ shell = true }}', "'command'"),
+        ('target = "unix:{home}/run/edge.sock:/config/"', "unix socket"),
+        ('target = "/"\noptions = {{ ca_file = "/etc/shadow" }}', "ca_file"),
+    ],
+)
+def test_probe_as_root_attack(
+    host: HostUnderTest, tmp_path: Path, monitor: str, found: str
+) -> None:
+    """The agent that looks is root: a client's manifest gets nothing done with its rights."""
+    told = tmp_path / "told"
+    host.environment["CHITTYOPS_AGENT"] = "on"
+    folder = dossier(
+        tmp_path / "hello", more=f"[monitor.x]\n{monitor.format(told=told, home=host.home)}"
+    )
+
+    said = host.refuse(folder, "--client", "acme")
+
+    assert "[monitor.x]" in said
+    assert found in said
+    assert not told.exists()
+    assert host.status() == []
