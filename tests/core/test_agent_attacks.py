@@ -717,7 +717,6 @@ def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, hook: Webhook) 
         assert "full" in trouble
         assert ask(host, "page.sock", "/")[0] == 200
         assert host.get(report) == "one"
-        assert host.run("status").returncode == 0
         (base / "filler").unlink()
 
         assert wait_until(lambda: len(hook.fired()) >= 2, timeout_s=90)

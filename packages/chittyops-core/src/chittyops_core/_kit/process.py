@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -23,8 +23,11 @@ __all__ = [
 ]
 
 
-def find_marked(marks: dict[str, str]) -> Iterator[psutil.Process]:
-    """Yield every process whose environment holds all of *marks*, this one left out."""
+def find_marked(marks: Mapping[str, str | None]) -> Iterator[psutil.Process]:
+    """Yield every process whose environment holds all of *marks*, this one left out.
+
+    A mark of None is a variable that is not there.
+    """
     for process in psutil.process_iter():
         try:
             environ = process.environ()

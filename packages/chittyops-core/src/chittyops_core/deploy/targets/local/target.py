@@ -55,6 +55,9 @@ __all__ = ["Companion", "LocalTarget", "SecretReader", "UserKeeper"]
 MARK = "CHITTYOPS_SUPERVISED"
 """In the environment of every process of a home, with the home as value: how strays are found."""
 
+SERVICE_MARKS = ("CHITTYOPS_APP", "CHITTYOPS_ENVIRONMENT", "CHITTYOPS_CLIENT")
+"""In the environment of every process of a service: whose it is."""
+
 INSTANCE = "CHITTYOPS_INSTANCE"
 """In the environment of every process of a home: which one it is, such as `web.0`."""
 
@@ -117,6 +120,7 @@ class Orphan:
         process: It.
         instance: What it is, or is a child of: such as `web.0`, or the edge.
         release: Whose; None for the edge.
+        marks: Which service's, as `service_marks` has it.
         started: See `_kit.process.start_ticks`.
         user: Id of the OS user that it runs as. What it says of itself counts only if that is
             the one that it should run as: any process can say anything.
@@ -125,6 +129,7 @@ class Orphan:
     process: psutil.Process
     instance: str
     release: str | None
+    marks: Mapping[str, str | None]
     started: int
     user: int
 
@@ -139,7 +144,8 @@ class Orphan:
         if started is None:
             return None
         release = environ.get("CHITTYOPS_RELEASE")
-        return cls(found, environ.get(INSTANCE, ""), release, started, user)
+        marks = {name: environ.get(name) for name in SERVICE_MARKS}
+        return cls(found, environ.get(INSTANCE, ""), release, marks, started, user)
 
     @property
     def is_edge(self) -> bool:
@@ -153,6 +159,13 @@ class Orphan:
     def to_launch(self) -> dict[str, int]:
         """Return it as the launcher knows it."""
         return {"pid": self.process.pid, "started": self.started}
+
+
+def service_marks(service: Service) -> dict[str, str | None]:
+    """Return what stands of *service* in its processes' environment; None for what does not."""
+    return dict(
+        zip(SERVICE_MARKS, (service.app, service.environment, service.client or None), strict=True)
+    )
 
 
 def interpreter() -> str:
@@ -349,7 +362,7 @@ class LocalTarget(Target):
         if self._pointed(service, staged=False) == release_id:
             raise RefusedError(f"release {release_id} of {service} serves and cannot be retired")
         self.manager.stop(self._group(service, release_id), grace_s=grace_s)
-        self._reap(self._strays(release_id))
+        self._reap(self._strays(service, release_id))
         self.report("processes stopped")
         if self._pointed(service, staged=True) == release_id:
             self.layout.pointer(service, staged=True).unlink(missing_ok=True)
@@ -365,7 +378,7 @@ class LocalTarget(Target):
         wait_until(lambda: self.in_flight(service, serving) == 0, timeout_s=grace_s)
         left_s = max(0.0, grace_s - (time.monotonic() - start))
         self.manager.stop(self._group(service, serving), grace_s=left_s)
-        self._reap(self._strays(serving))
+        self._reap(self._strays(service, serving))
         self._remove_run_files(service, serving)
 
     def prune(self, service: Service, keep: frozenset[str]) -> frozenset[str]:
@@ -497,11 +510,14 @@ class LocalTarget(Target):
             if self.manager.pid is None:
                 self._restore(orphans)
             self._start_edge(next((o for o in orphans if o.is_edge), None))
-            serving = {self._pointed(service, staged=False) for service in self.services()}
+            serving = [
+                (self._pointed(service, staged=False), service_marks(service))
+                for service in self.services()
+            ]
             self._reap(
                 o.process
                 for o in orphans
-                if not (o.is_edge or o.is_passing or o.release in serving)
+                if not (o.is_edge or o.is_passing or (o.release, o.marks) in serving)
             )
             for companion in self._wanted_companions:
                 self._start_companion(companion)
@@ -576,7 +592,12 @@ class LocalTarget(Target):
                 continue
             release = self.release(service, release_id)
             expected = (os.getuid(), self.user(release))
-            mine = [o for o in orphans if o.release == release_id and o.user in expected]
+            marks = service_marks(service)
+            mine = [
+                o
+                for o in orphans
+                if o.release == release_id and o.marks == marks and o.user in expected
+            ]
             self._make_room(release)
             if not mine:
                 self._choose_listeners(release)
@@ -676,9 +697,14 @@ class LocalTarget(Target):
         files.write_atomically(path, marshal.dumps(launch))
         return path
 
-    def _strays(self, release_id: str) -> Iterator[psutil.Process]:
-        """Find what a release's processes started and moved out of the manager's sight."""
-        marks = {MARK: str(self.layout.home), "CHITTYOPS_RELEASE": release_id}
+    def _strays(self, service: Service, release_id: str) -> Iterator[psutil.Process]:
+        """Find what a release's processes started and moved out of the manager's sight.
+
+        By the service too: another one with the same code and configuration has a release of the
+        same id.
+        """
+        home = str(self.layout.home)
+        marks = {MARK: home, "CHITTYOPS_RELEASE": release_id, **service_marks(service)}
         return process.find_marked(marks)
 
     def _reap(self, strays: Iterable[psutil.Process]) -> None:
@@ -920,13 +946,11 @@ class LocalTarget(Target):
             "VIRTUAL_ENV": str(artifact / "venv"),
             "PYTHONUNBUFFERED": "1",
             "STATE_DIR": str(state),
-            "CHITTYOPS_APP": service.app,
-            "CHITTYOPS_ENVIRONMENT": service.environment,
             "CHITTYOPS_RELEASE": release.id,
             "CHITTYOPS_SOCKET": str(self.layout.app_socket(service)),
         }
-        if service.client:
-            environment["CHITTYOPS_CLIENT"] = service.client
+        marks = service_marks(service)
+        environment |= {name: text for name, text in marks.items() if text is not None}
         for name, variable in release.config.variables.items():
             if variable.secret is None:
                 environment[name] = variable.value or ""
