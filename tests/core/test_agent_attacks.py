@@ -23,6 +23,7 @@ import pytest
 from attrs import evolve
 
 from chittyops_core._kit import logs
+from chittyops_core._kit.clock import SystemClock
 from chittyops_core._kit.retry import wait_until
 from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.base import Address
@@ -366,6 +367,32 @@ def test_two_that_record_at_once_attack(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "monitor.sqlite")) as database:
         told = database.execute("SELECT count(DISTINCT id) FROM message").fetchone()
     assert told == (600,)
+
+
+def test_slow_targets_of_one_service_attack(tmp_path: Path) -> None:
+    """One manifest's monitors that all hang take no look from another service, nor the host."""
+    store = BufferedStore(tmp_path / "monitor.sqlite")
+    watch = Watch(store, SystemClock(), lambda: None)
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=200)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/"
+        watch.set_monitors(
+            [Monitor(f"greedy/{n}", "http", url, "greedy", 1, 6) for n in range(60)]
+            + [Monitor("other/disk", "disk", "/", "other", 1, 5),
+               Monitor("host/disk", "disk", "/", None, 1, 5)]
+            + [Monitor(f"many/{n}", "disk", "/", "many", 2, 5) for n in range(60)]
+        )  # fmt: skip
+        stop = threading.Event()
+        running = threading.Thread(target=watch.run, args=(stop,))
+        running.start()
+        time.sleep(6)
+        stop.set()
+        running.join()
+    store.close()
+
+    assert watch.looks("other/disk")[0] >= 3
+    assert watch.looks("host/disk")[0] >= 3
+    assert all(watch.looks(f"many/{n}")[0] >= 2 for n in range(60))
+    assert set(watch._looking.values()) == {0}
 
 
 def test_token_that_http_cannot_carry_attack(capfd: pytest.CaptureFixture[str]) -> None:
