@@ -79,7 +79,7 @@ ESCALATIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("section", ESCALATIONS, ids=str)
 def test_probe_as_root_attack(section: dict[str, Any]) -> None:
-    """The agent is root where a client is not: its manifest may not look with the agent's rights."""
+    """The agent is root where a client is not: its manifest may not look with its rights."""
     config = kept_apart(**section)
 
     assert list(out_of_reach(config)) == ["x"]
@@ -130,7 +130,7 @@ def test_probe_as_root_of_an_older_release_attack() -> None:
     ],
 )  # fmt: skip
 def test_hostile_yaml_attack(text: str) -> None:
-    """PyYAML raises half a dozen kinds of errors; any but ours would have ended the agent's look."""
+    """PyYAML raises half a dozen kinds of errors; any but ours would end the agent."""
     with pytest.raises(ObjectiveError):
         parse(text, file="slo.yaml")
 
@@ -396,7 +396,7 @@ def test_slow_targets_of_one_service_attack(tmp_path: Path) -> None:
 
 
 def test_token_that_http_cannot_carry_attack(capfd: pytest.CaptureFixture[str]) -> None:
-    """A line end in a token, as `echo` gives one too many: http.client quotes it when it refuses."""
+    """A line end in a token, one too many of `echo`: http.client quotes it when it refuses."""
     logs.configure("DEBUG")
     for token in ("Bearer tok-7fe1\n", "Bearer tok-7fe1\u2603"):
         with RemoteSender("http://127.0.0.1:9/x", {"Authorization": token}) as sender:
@@ -531,7 +531,7 @@ def test_kill_under_alerts_attack(attacked: HostUnderTest, tmp_path: Path, hook:
 
 @pytest.mark.host
 def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> None:
-    """Huge lines, fake metrics, thousands of pings and connections: others are looked at in time."""
+    """Huge lines, fake metrics, thousands of pings: others are looked at in time."""
     attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
     attacked.deploy(write_app(tmp_path / "other", "other"))
     assert wait_until(lambda: is_well(attacked), timeout_s=30)
@@ -541,6 +541,7 @@ def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> Non
     series = ",".join(f'{{"labels":{{"l":"{n}"}},"value":{n}}}' for n in range(9000))
     report = f'{{"name":"a%d","kind":"counter","series":[{series}]}}'
     big = b'{"v":1,"type":"metrics","start":"%08d","metrics":[' + report.encode() + b"]}\n"
+
     def flood(kind: int) -> None:
         count = 0
         while time.monotonic() < end:
@@ -583,9 +584,14 @@ def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> Non
 
 @pytest.mark.host
 def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:
-    """A channel's token stands in no file, argument, environment, report or page."""
+    """A channel's or receiver's token stands in no file, argument, environment, report or page."""
     attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
     token, password = "TOKEN-7fe1", "pass-0ce2"
+    attacked.run("secrets", "set", "receiver", stdin=f"Bearer {token}")
+    for name, path in (("takes", "otlp"), ("refuses", "deaf")):
+        url = f"http://127.0.0.1:{hook.port}/{path}"
+        push = ("metrics", "push", "add", name, url, "--format", "otlp", "--secret", "receiver")
+        assert attacked.run(*push).returncode == 0
     for name, path in (("good", "good"), ("bad", "deaf")):
         address = f"json://bot:{password}@127.0.0.1:{hook.port}/{path}/{token}?+Auth={token}"
         assert attacked.run("notify", "add", name, stdin=address).returncode == 0
@@ -610,7 +616,8 @@ def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook:
     said += [
         attacked.run(*words)
         for words in (("status", "--json"), ("status",), ("incidents", "--json"), ("incidents",),
-                      ("notify", "list"), ("metrics", "show"), ("logs", "--app", "hello"))
+                      ("notify", "list"), ("metrics", "push", "list", "--json"),
+                      ("metrics", "show"), ("logs", "--app", "hello"))
     ]  # fmt: skip
     shown = [done.stdout + done.stderr for done in said]
     shown += [ask(attacked, "page.sock", path)[1].decode() for path in ("/", "/history.atom")]
@@ -690,10 +697,16 @@ def test_hostile_release_attack(attacked: HostUnderTest, tmp_path: Path) -> None
     """Objectives that cannot be read cost their own service its objectives, and nobody else."""
     folder = write_app(tmp_path / "hello")
     (folder / "slo").mkdir()
-    for number, text in enumerate(('version: "\\UFFFFFFFF"', "version: !!bool x", "[" * 99_999)):
-        (folder / f"slo/{number}.yaml").write_text(text)
     (folder / "slo/good.yaml").write_text(GOOD_SLO)
+    hostile = ('version: "\\UFFFFFFFF"', "version: !!bool x", "[" * 99_999)
+    for text in hostile:
+        (folder / "slo/0.yaml").write_text(text)
+        assert "0.yaml" in attacked.refuse(folder)
+    (folder / "slo/0.yaml").unlink()
     attacked.deploy(folder)
+    (kept,) = attacked.home.glob("artifacts/*/app/slo")
+    for number, text in enumerate(hostile):  # As an older caller would have let through.
+        (kept / f"{number}.yaml").write_text(text)
     attacked.deploy(write_app(tmp_path / "other", "other"))
 
     for _ in range(2):

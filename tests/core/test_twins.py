@@ -49,8 +49,10 @@ def test_twin_of_a_killed_supervisord_attack(host: HostUnderTest, tmp_path: Path
         if process.pid == int(pids[0]):
             process.kill()
     assert wait_until(
-        lambda: {s["health"] for s in json.loads(host.run("status", "--json").stdout)["services"]}
-        == {"healthy"},
+        lambda: (
+            {s["health"] for s in json.loads(host.run("status", "--json").stdout)["services"]}
+            == {"healthy"}
+        ),
         timeout_s=20,
     )
     assert host.get(reports[1], "/pid") == pids[1]

@@ -24,7 +24,7 @@ _OPTIONS = {
     "tcp": set[str](),
     "tls": {"host"},
 }
-"""Probes with their options; a probe or an option that is not here is refused, so that one that
+"""Probes with their options; a probe or option that is not here is refused, so that one that
 comes later has to be thought of."""
 
 
