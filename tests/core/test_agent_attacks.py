@@ -23,6 +23,7 @@ import pytest
 from attrs import evolve
 
 from chittyops_core._kit import logs
+from chittyops_core._kit.clock import SystemClock
 from chittyops_core._kit.retry import wait_until
 from chittyops_core._kit.unix_http import UnixHTTPConnection
 from chittyops_core.deploy.targets.base import Address
@@ -78,7 +79,7 @@ ESCALATIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("section", ESCALATIONS, ids=str)
 def test_probe_as_root_attack(section: dict[str, Any]) -> None:
-    """The agent is root where a client is not: its manifest may not use those rights."""
+    """The agent is root where a client is not: its manifest may not look with its rights."""
     config = kept_apart(**section)
 
     assert list(out_of_reach(config)) == ["x"]
@@ -129,7 +130,7 @@ def test_probe_as_root_of_an_older_release_attack() -> None:
     ],
 )  # fmt: skip
 def test_hostile_yaml_attack(text: str) -> None:
-    """PyYAML raises half a dozen kinds of errors; any but ours would end the agent's look."""
+    """PyYAML raises half a dozen kinds of errors; any but ours would end the agent."""
     with pytest.raises(ObjectiveError):
         parse(text, file="slo.yaml")
 
@@ -148,7 +149,7 @@ def test_objectives_out_of_the_artifact_attack(tmp_path: Path) -> None:
 
     assert read_promises(HELLO, app) == []
     for path in sorted((app / "slo").iterdir()):
-        with pytest.raises((ObjectiveError, OSError)):
+        with pytest.raises(ObjectiveError):
             objectives_of(app)
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -195,7 +196,7 @@ def test_thousands_of_objectives_attack(tmp_path: Path) -> None:
 
     with pytest.raises(ObjectiveError, match="more than 100 objectives"):
         objectives_of(tmp_path)
-    assert read_promises(HELLO, tmp_path) == []
+    assert len(read_promises(HELLO, tmp_path)) == 100
 
 
 def test_one_objective_in_two_files_attack(tmp_path: Path) -> None:
@@ -375,8 +376,34 @@ def test_two_that_record_at_once_attack(tmp_path: Path) -> None:
     assert told == (600,)
 
 
+def test_slow_targets_of_one_service_attack(tmp_path: Path) -> None:
+    """One manifest's monitors that all hang take no look from another service, nor the host."""
+    store = BufferedStore(tmp_path / "monitor.sqlite")
+    watch = Watch(store, SystemClock(), lambda: None)
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=200)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/"
+        watch.set_monitors(
+            [Monitor(f"greedy/{n}", "http", url, "greedy", 1, 6) for n in range(60)]
+            + [Monitor("other/disk", "disk", "/", "other", 1, 5),
+               Monitor("host/disk", "disk", "/", None, 1, 5)]
+            + [Monitor(f"many/{n}", "disk", "/", "many", 2, 5) for n in range(60)]
+        )  # fmt: skip
+        stop = threading.Event()
+        running = threading.Thread(target=watch.run, args=(stop,))
+        running.start()
+        time.sleep(6)
+        stop.set()
+        running.join()
+    store.close()
+
+    assert watch.looks("other/disk")[0] >= 3
+    assert watch.looks("host/disk")[0] >= 3
+    assert all(watch.looks(f"many/{n}")[0] >= 2 for n in range(60))
+    assert set(watch._looking.values()) == {0}
+
+
 def test_token_that_http_cannot_carry_attack(capfd: pytest.CaptureFixture[str]) -> None:
-    """A line end in a token, as `echo` gives one: http.client quotes it when it refuses."""
+    """A line end in a token, one too many of `echo`: http.client quotes it when it refuses."""
     logs.configure("DEBUG")
     for token in ("Bearer tok-7fe1\n", "Bearer tok-7fe1\u2603"):
         with RemoteSender("http://127.0.0.1:9/x", {"Authorization": token}) as sender:
@@ -564,9 +591,14 @@ def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> Non
 
 @pytest.mark.host
 def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:
-    """A channel's token stands in no file, argument, environment, report or page."""
+    """A channel's or receiver's token stands in no file, argument, environment, report or page."""
     attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
     token, password = "TOKEN-7fe1", "pass-0ce2"
+    attacked.run("secrets", "set", "receiver", stdin=f"Bearer {token}")
+    for name, path in (("takes", "otlp"), ("refuses", "deaf")):
+        url = f"http://127.0.0.1:{hook.port}/{path}"
+        push = ("metrics", "push", "add", name, url, "--format", "otlp", "--secret", "receiver")
+        assert attacked.run(*push).returncode == 0
     for name, path in (("good", "good"), ("bad", "deaf")):
         address = f"json://bot:{password}@127.0.0.1:{hook.port}/{path}/{token}?+Auth={token}"
         assert attacked.run("notify", "add", name, stdin=address).returncode == 0
@@ -591,7 +623,8 @@ def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook:
     said += [
         attacked.run(*words)
         for words in (("status", "--json"), ("status",), ("incidents", "--json"), ("incidents",),
-                      ("notify", "list"), ("metrics", "show"), ("logs", "--app", "hello"))
+                      ("notify", "list"), ("metrics", "push", "list", "--json"),
+                      ("metrics", "show"), ("logs", "--app", "hello"))
     ]  # fmt: skip
     shown = [done.stdout + done.stderr for done in said]
     shown += [ask(attacked, "page.sock", path)[1].decode() for path in ("/", "/history.atom")]
@@ -671,10 +704,16 @@ def test_hostile_release_attack(attacked: HostUnderTest, tmp_path: Path) -> None
     """Objectives that cannot be read cost their own service its objectives, and nobody else."""
     folder = write_app(tmp_path / "hello")
     (folder / "slo").mkdir()
-    for number, text in enumerate(('version: "\\UFFFFFFFF"', "version: !!bool x", "[" * 99_999)):
-        (folder / f"slo/{number}.yaml").write_text(text)
     (folder / "slo/good.yaml").write_text(GOOD_SLO)
+    hostile = ('version: "\\UFFFFFFFF"', "version: !!bool x", "[" * 99_999)
+    for text in hostile:
+        (folder / "slo/0.yaml").write_text(text)
+        assert "0.yaml" in attacked.refuse(folder)
+    (folder / "slo/0.yaml").unlink()
     attacked.deploy(folder)
+    (kept,) = attacked.home.glob("artifacts/*/app/slo")
+    for number, text in enumerate(hostile):  # As an older caller would have let through.
+        (kept / f"{number}.yaml").write_text(text)
     attacked.deploy(write_app(tmp_path / "other", "other"))
 
     for _ in range(2):

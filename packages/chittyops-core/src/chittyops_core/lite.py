@@ -42,7 +42,7 @@ from chittyops_core.errors import (
 from chittyops_core.host.client import HostClient
 from chittyops_core.host.protocol import Deployment, Staged
 from chittyops_core.host.reach import require_reach
-from chittyops_core.host.watched import objectives_of, require_monitors
+from chittyops_core.host.watched import require_monitors, require_objectives
 from chittyops_core.model.finding import Finding
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import DEFAULT_ENVIRONMENT, Service
@@ -338,7 +338,7 @@ class OpsLite(ABC):
             )
         service = self.service(app.name, app.environment)
         require_monitors(service, app.manifest.monitor)
-        objectives_of(app.folder)  # Raises ObjectiveError.
+        require_objectives(app.folder, app.manifest.monitor)
         source = read_source(app.folder, app.manifest.build.exclude)
         if names := plans.secret_names(app.manifest, service.client):
             host.refresh_secrets(names)

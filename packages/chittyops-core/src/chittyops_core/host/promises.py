@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from chittyops_core._kit.logs import get_logger
 from chittyops_core.errors import ChittyOpsError
-from chittyops_core.host.watched import objectives_of
+from chittyops_core.host.watched import MAX_OBJECTIVES, objective_files, read_objectives
 from chittyops_core.model.monitoring import Severity
 from chittyops_core.model.service import Service
 from chittyops_core.monitor.alerts import Rule
@@ -35,21 +35,28 @@ class Promise:
 
 
 def read_promises(service: Service, app: Path) -> list[Promise]:
-    """Return the objectives in *app*; none, and a line in the log, when one of them is wrong.
+    """Return the objectives in *app*; a file that is wrong is logged and left out.
 
-    A deploy has refused wrong ones; these are of a release of before. A name of a monitor without
-    a slash is one of the service's own.
+    A deploy refuses such files; this one may be of a release of before. A name of a monitor is
+    one of the service's own.
     """
+    found: dict[str, Promise] = {}
     try:
-        return [Promise(service, _own(service, each)) for each in objectives_of(app)]
-    except (ChittyOpsError, OSError) as error:
-        log.warning("agent.objectives_refused", service=service.slug, error=str(error))
-        return []
+        for path in objective_files(app):
+            try:
+                for each in read_objectives(path, app):
+                    if len(found) < MAX_OBJECTIVES:
+                        found.setdefault(each.name, Promise(service, _own(service, each)))
+            except ChittyOpsError as error:
+                log.warning("agent.objectives_refused", service=service.slug, error=error.message)
+    except ChittyOpsError as error:
+        log.warning("agent.objectives_refused", service=service.slug, error=error.message)
+    return list(found.values())
 
 
 def _own(service: Service, objective: Objective) -> Objective:
     indicator = objective.indicator
-    if isinstance(indicator, MonitorEvents) and "/" not in indicator.monitor:
+    if isinstance(indicator, MonitorEvents):
         indicator = MonitorEvents(f"{service.slug}/{indicator.monitor}")
     return evolve(objective, service=service.slug, indicator=indicator)
 

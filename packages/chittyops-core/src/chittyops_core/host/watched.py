@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from chittyops_core.monitor.objectives import Objective
 
 __all__ = ["HOST_DISK", "HOST_EDGE", "HOST_HISTORY", "OBJECTIVES", "PROCESSES", "WEB",
-           "monitors_of_host", "monitors_of_service", "objectives_of",
-           "require_monitors"]  # fmt: skip
+           "monitors_of_host", "monitors_of_service", "objective_files", "objectives_of",
+           "read_objectives", "require_monitors", "require_objectives"]  # fmt: skip
 
 WEB, PROCESSES = "web", "processes"
 """Monitors that every service has; a manifest may not name others so."""
@@ -140,14 +140,8 @@ def objectives_of(app: Path) -> list[Objective]:
         ObjectiveError: One of them is wrong; the message names file and line.
     """
     found: dict[str, Objective] = {}
-    paths = sorted((app / OBJECTIVES).glob("*.y*ml"))
-    if len(paths) > MAX_FILES:
-        raise ObjectiveError(f"{app / OBJECTIVES} holds more than {MAX_FILES} files of objectives")
-    for path in paths:
-        _require_modest(path, app)
-        from chittyops_core.monitor.objective_files import read_files
-
-        for each in read_files([path]):
+    for path in objective_files(app):
+        for each in read_objectives(path, app):
             if each.name in found:
                 raise ObjectiveError(f"{path}: the objective {each.name!r} is there twice")
             found[each.name] = each
@@ -156,13 +150,61 @@ def objectives_of(app: Path) -> list[Objective]:
     return list(found.values())
 
 
-def _require_modest(path: Path, app: Path) -> None:
-    """See that reading *path* holds nobody up and leads nowhere else. Raises ObjectiveError."""
-    info = path.stat()
-    if not path.resolve().is_relative_to(app.resolve()) or not stat.S_ISREG(info.st_mode):
+def objective_files(app: Path) -> list[Path]:
+    """Return the files of objectives in an app's folder. Raises ObjectiveError for too many."""
+    paths = sorted((app / OBJECTIVES).glob("*.y*ml"))
+    if len(paths) > MAX_FILES:
+        raise ObjectiveError(f"{app / OBJECTIVES} holds more than {MAX_FILES} files of objectives")
+    return paths
+
+
+def read_objectives(path: Path, app: Path) -> list[Objective]:
+    """Read one file of an app; what leads out of *app*, or holds its reader up, is refused.
+
+    Raises:
+        ObjectiveError: It is wrong; the message names file and line.
+    """
+    from chittyops_core.monitor.objective_files import read_files
+    from chittyops_core.monitor.objectives import MonitorEvents
+
+    try:
+        info = path.stat()
+        is_own = path.resolve(strict=True).is_relative_to(app.resolve())
+    except (OSError, RuntimeError) as error:
+        raise ObjectiveError(f"{path}: cannot be read: {error}") from error
+    if not is_own or not stat.S_ISREG(info.st_mode):
         raise ObjectiveError(f"{path}: no file of the app")
     if info.st_size > MAX_FILE_BYTES:
         raise ObjectiveError(f"{path}: larger than {MAX_FILE_BYTES >> 10} KiB")
+    found = list(read_files([path]))
+    for each in found:
+        if isinstance(each.indicator, MonitorEvents) and "/" in each.indicator.monitor:
+            raise ObjectiveError(
+                f"{path}: {each.name}: an app promises what its own monitors see, in whatever "
+                f"environment it runs; {each.indicator.monitor!r} names a service",
+                remedy=f"Name one of its own: {WEB}, {PROCESSES}, or a [monitor.NAME].",
+            )
+    return found
+
+
+def require_objectives(app: Path, declared: Mapping[str, MonitorSection]) -> None:
+    """Check an app's objectives strictly, before anything is built.
+
+    Raises:
+        ObjectiveError: One is wrong, or of a monitor that there is not.
+    """
+    if not (app / OBJECTIVES).is_dir():
+        return
+    from chittyops_core.monitor.objectives import MonitorEvents
+
+    known = (WEB, PROCESSES, *declared)
+    for each in objectives_of(app):
+        if isinstance(each.indicator, MonitorEvents) and each.indicator.monitor not in known:
+            raise ObjectiveError(
+                f"the objective {each.name!r} is of a monitor {each.indicator.monitor!r}, "
+                "and the app has none of that name",
+                remedy=f"It has {', '.join(known)}; `[monitor.NAME]` in the manifest adds one.",
+            )
 
 
 def _declared(slug: str, name: str, section: MonitorSection, address: Address) -> Monitor:

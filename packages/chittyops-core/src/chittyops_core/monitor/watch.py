@@ -13,6 +13,7 @@ import itertools
 import queue
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -45,6 +46,12 @@ TICK_S = 1.0
 
 WORKERS = 32
 """Looks at once. 100 targets that all time out after 10 s, every 30 s, keep 33 threads busy."""
+
+OF_ONE_SERVICE = 8
+"""Looks at once of one service, so that its slow targets are no other service's trouble."""
+
+LATER_S = 0.25
+"""A look for which there is no room is tried again so soon."""
 
 TEND_S = 60.0
 """Between two roll-ups, and two looks at the maintenance windows that others may have added."""
@@ -132,6 +139,8 @@ class Watch:
     _alerts: dict[str, Alert] = field(init=False)
     _stepped: dict[str, float] = field(factory=dict, init=False)
     """When each alert last made a step, by the monotonic clock."""
+    _looking: Counter[str] = field(factory=Counter, init=False)
+    """How many looks of each service are under way."""
     _windows: Sequence[Maintenance] = field(default=(), init=False)
     _tended: float = field(default=float("-inf"), init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
@@ -279,11 +288,16 @@ class Watch:
                 at, _, watched = heapq.heappop(self._due)
                 if watched.is_gone:
                     continue
+                service = watched.monitor.service
+                if service is not None and self._looking[service] >= OF_ONE_SERVICE:
+                    self._schedule(watched, now + LATER_S)
+                    continue
                 # From when it was due, so that the rhythm holds; never to catch up in a burst.
                 interval = watched.monitor.interval_s
                 self._schedule(watched, max(at + interval, now + interval / 2))
                 if not watched.is_looking:
                     watched.is_looking = True
+                    self._looking[service or ""] += 1
                     pool.submit(self._look, watched)
 
     def _look(self, watched: _Watched) -> None:
@@ -295,7 +309,9 @@ class Watch:
         except Exception:
             log.exception("monitor.look_failed", monitor=watched.monitor.name)
         finally:
-            watched.is_looking = False
+            with self._lock:
+                watched.is_looking = False
+                self._looking[watched.monitor.service or ""] -= 1
 
     def _step_missed(
         self, watched: _Watched, now: float, changed: dict[str, Alert], messages: list[Message]
