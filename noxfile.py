@@ -88,13 +88,14 @@ def _direct_dependencies() -> list[str]:
 def chaos(session: nox.Session) -> None:
     """Run the fault tests in full: kill points, the kill matrix, the agent under alerts.
 
-    `nox -s tests` runs a fifth of each, by a fixed seed.
+    `nox -s tests` runs a tenth: each point and phase once, under one strategy or the other.
     """
     install(session)
     session.run(
         "pytest", "-rP", "--numprocesses=4", "--dist=worksteal",
         "tests/core/test_kill.py", "tests/core/test_kill_matrix.py", "tests/monitor/test_outbox.py",
-        "tests/core/test_agent.py", *session.posargs, env={"CHITTYOPS_CHAOS": "full"},
+        "tests/core/test_agent_attacks.py", "tests/core/test_secret_rotation.py",
+        *session.posargs, env={"CHITTYOPS_CHAOS": "full"},
     )  # fmt: skip
 
 

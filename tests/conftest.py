@@ -34,6 +34,15 @@ PUBLIC_PYTHON = (IS_ROOT and shutil.which("python3", path="/usr/bin")) or sys.ex
 """What apps run by: as root that must be one that every OS user may run, not one in a home."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the long tests evenly, so that no worker is left with several of them at the end."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    for number, item in enumerate(long):
+        others.insert(number * len(others) // len(long), item)
+    items[:] = others
+
+
 @pytest.fixture(scope="session")
 def shared_runtimes() -> Iterator[Path]:
     """One folder of host runtimes for the whole run: each is 200 MB and made once."""

@@ -137,6 +137,7 @@ def test_the_status_page_is_behind_the_edge_and_speaks_statuspage(
     assert page(watched, "/metrics").status == 404
 
 
+@pytest.mark.long
 def test_an_outage_is_told_once_and_shown_as_it_is(
     watched: HostUnderTest, app: Path, webhook: Webhook
 ) -> None:
@@ -235,6 +236,7 @@ def test_killed_agents_and_a_killed_supervisord_leave_one_agent_that_goes_on(
     assert len([p for p in watched.processes() if any("serve.py" in w for w in p.cmdline())]) == 1
 
 
+@pytest.mark.long
 def test_an_app_counts_and_pings_over_its_socket(watched: HostUnderTest, tmp_path: Path) -> None:
     """The heartbeat of the manifest, and a metric on /metrics, from inside the release."""
     more = '[monitor.nightly]\nprobe = "heartbeat"\ntarget = "backup"\n'

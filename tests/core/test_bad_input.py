@@ -114,7 +114,7 @@ def test_a_process_that_listens_nowhere_is_refused_while_planning(
     """$SOCKET or $PORT must appear in the command."""
     said = host.refuse(write_app(app, command="python serve.py"))
 
-    assert "neither on $SOCKET nor on $PORT" in said
+    assert "neither $SOCKET nor $PORT" in said
 
 
 def test_a_tcp_port_is_marked_as_not_isolated(host: HostUnderTest, app: Path) -> None:

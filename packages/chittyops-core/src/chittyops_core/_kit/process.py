@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -12,6 +12,8 @@ import psutil
 from chittyops_core._kit.retry import wait_until
 
 __all__ = [
+    "children",
+    "descendants",
     "find_marked",
     "is_in_use",
     "start_ticks",
@@ -35,6 +37,26 @@ def find_marked(marks: Mapping[str, str | None]) -> Iterator[psutil.Process]:
             continue
         if process.pid != os.getpid() and all(environ.get(k) == v for k, v in marks.items()):
             yield process
+
+
+def children() -> dict[int, list[int]]:
+    """Return parent's pid -> its children's, of all processes, by one look at their table."""
+    found: dict[int, list[int]] = {}
+    for process in psutil.process_iter(["ppid"]):
+        if process.info["ppid"] is not None:
+            found.setdefault(process.info["ppid"], []).append(process.pid)
+    return found
+
+
+def descendants(pids: Iterable[int], by_parent: Mapping[int, Sequence[int]]) -> list[int]:
+    """Return all below *pids*, themselves left out; *by_parent* is what `children` gave."""
+    found: list[int] = []
+    left = [child for pid in pids for child in by_parent.get(pid, ())]
+    while left:
+        pid = left.pop()
+        found.append(pid)
+        left += by_parent.get(pid, ())
+    return found
 
 
 def is_in_use(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,9 @@ from chittyops_core.model.names import DEFAULT_ENVIRONMENT
 if TYPE_CHECKING:
     from chittyops_core.model.service import Service
 
-__all__ = ["folder_argument", "json_option", "service_options", "service_of", "target_options"]
+__all__ = [
+    "confirm", "folder_argument", "json_option", "service_options", "service_of", "target_options",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +26,25 @@ folder_argument = click.argument(
     "folder", default=".", type=click.Path(file_okay=False, path_type=Path)
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def confirm(question: str) -> None:
+    """Ask; end as an interrupt does when the answer is no.
+
+    Raises:
+        UsageError: Nobody is there to answer.
+    """
+    try:
+        is_agreed = click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise UsageError(
+            "this asks before it changes anything, and nobody is there to answer",
+            remedy="Say --yes, once you have seen what it would do.",
+        ) from None
+    if not is_agreed:
+        raise click.Abort
 
 
 def target_options(function: F) -> F:

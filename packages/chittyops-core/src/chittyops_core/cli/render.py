@@ -182,7 +182,8 @@ def _troubles(seen: Mapping[str, Any] | None) -> Iterator[str]:
     for monitor in seen["monitors"]:
         if monitor["state"] not in ("ok", "resolved", "unseen"):
             since = time.strftime("%H:%M:%S", time.gmtime(monitor["since"] or 0))
-            yield f"{monitor['monitor']}: {monitor['state']} since {since}: {monitor['why']}"
+            why = monitor["why"] or "it is well again, and has to stay so"
+            yield f"{monitor['monitor']}: {monitor['state']} since {since}: {why}"
     for each in seen["wrong"]:
         yield f"{each['monitor']}: not watched: {each['error']}"
 

@@ -32,11 +32,11 @@ def is_piped() -> bool:
     return not sys.stdin.isatty()
 
 
-def ask_value() -> str:
+def ask_value(what: str = "Value") -> str:
     """Return a value typed twice on a terminal, or piped; a piped one loses its last newline."""
     if is_piped():
         return sys.stdin.read().removesuffix("\n")
-    return str(click.prompt("Value", hide_input=True, confirmation_prompt=True, err=True))
+    return str(click.prompt(what, hide_input=True, confirmation_prompt=True, err=True))
 
 
 def read_file(path: str, max_bytes: int) -> SecretFile:

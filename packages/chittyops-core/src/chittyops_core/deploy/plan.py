@@ -287,10 +287,11 @@ def _listening_notes(manifest: Manifest) -> Iterator[str]:
         return
     if "PORT" not in web.command:
         raise ManifestError(
-            f"process.web.command: {web.command!r} listens neither on $SOCKET nor on $PORT",
+            f"process.web.command: {web.command!r} names neither $SOCKET nor $PORT to listen on",
             remedy=(
                 "Tell the server to listen on the unix socket $SOCKET, for example "
-                "`gunicorn app:app --bind unix:$SOCKET` or `uvicorn app:app --uds $SOCKET`."
+                "`gunicorn app:app --bind unix:$SOCKET` or `uvicorn app:app --uds $SOCKET`. "
+                "One that reads PORT itself: `env PORT=$PORT python app.py`."
             ),
         )
     yield (

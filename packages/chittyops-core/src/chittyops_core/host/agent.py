@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from chittyops_core._kit import files, logs
+from chittyops_core._kit import files, logs, process
 from chittyops_core._kit.clock import SystemClock
 from chittyops_core._kit.locks import FileLock, LockHeldError
 from chittyops_core.deploy.targets.local import Layout, LocalTarget
@@ -44,7 +44,7 @@ from chittyops_core.monitor.buffer import BufferedStore
 from chittyops_core.monitor.local_http import LocalServer
 from chittyops_core.monitor.outbox import Outbox
 from chittyops_core.monitor.probes.process import ProcessProbe
-from chittyops_core.monitor.store import Usage
+from chittyops_core.monitor.store import NEAR, Usage
 from chittyops_core.monitor.watch import Judgement, Watch
 
 __all__ = ["Agent", "main"]
@@ -90,13 +90,13 @@ class Agent:
         """Watch until *stop* is set."""
         with ExitStack() as stack:
             api = AgentApi(self._view, self._apps)
-            for handler, path in (
+            for handler, at in (
                 (api.answer, self._layout.agent_socket),
                 (api.answer_visitor, self._layout.page_socket),
             ):
-                server = LocalServer(handler, path)
-                server.start()
-                stack.callback(server.close)
+                stack.enter_context(LocalServer(handler, at))
+            if (port := self._target.edge.settings.metrics) is not None:
+                self._show_metrics(api, port, stack)
             stack.callback(self._store.close)
             stack.callback(self._apps.close)
             stack.callback(self._exporter.close)
@@ -107,6 +107,13 @@ class Agent:
             stack.callback(stop.set)
             log.info("agent.started", monitors=len(self._watch.monitors()))
             self._watch.run(stop)
+
+    def _show_metrics(self, api: AgentApi, port: int, stack: ExitStack) -> None:
+        try:
+            stack.enter_context(LocalServer(api.answer_scraper, ("127.0.0.1", port)))
+        except OSError as error:
+            # Who watches for others goes on, whoever has that port.
+            log.error("agent.metrics_port_taken", port=port, error=str(error))
 
     # --- what serves ---
 
@@ -168,11 +175,13 @@ class Agent:
         self._view.wrong = {name: error.message for name, error in wrong.items()} | refused
 
     def _count_processes(self) -> None:
-        pids = self._target.pids()
+        pids, children = self._target.pids(), process.children()
         for service, release_id in self._known.items():
             probe = self._watch.probe(f"{service.slug}/{PROCESSES}")
             if isinstance(probe, ProcessProbe):
-                probe.watch(pids.get((service.slug, release_id), ()))
+                mine = pids.get((service.slug, release_id), ())
+                # Often a shell is what is kept running, and the app is below it.
+                probe.watch(mine, process.descendants(mine, children))
 
     def _owner(self, service: Service) -> int:
         """Return the id of the OS user whose processes are the service's: who owns its state."""
@@ -227,12 +236,10 @@ class Agent:
 
 def _history(usage: Usage) -> Judgement:
     """Say whether what is kept has room, before the oldest of it is deleted early."""
-    why = (
-        f"the history takes {usage.used >> 20} of {usage.budget >> 20} MiB, "
-        f"and the disk has {usage.disk_free >> 20} MiB left"
-    )
+    why = f"the history takes {usage.used >> 20} of {usage.budget >> 20} MiB"
+    is_near = usage.used >= NEAR * usage.budget  # The disk itself is host/disk's to tell of.
     rule = Rule(fail=1, clean=1, clean_s=0, severity=Severity.TICKET)
-    return Judgement(HOST_HISTORY, None, rule, not usage.is_near, why if usage.is_near else "")
+    return Judgement(HOST_HISTORY, None, rule, not is_near, why if is_near else "")
 
 
 def _no_secret(name: str, fingerprint: str | None) -> str:

@@ -4,6 +4,7 @@
     GET  /metrics                     Prometheus text or OpenMetrics
     POST /ping/SLUG/NAME[/WORD]       a job ran: start, fail, an exit status, or nothing
 
+A Prometheus sees /metrics alone, on a port of this machine where an operator wished for one.
 Visitors see the status page and what belongs to it, nothing else.
 """
 
@@ -33,14 +34,22 @@ class AgentApi:
         self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> Answer:
         """Answer an operator."""
-        if path == "/metrics" and method in ("GET", "HEAD"):
-            kind, text = render(self._view.families(), headers.get("accept", ""))
-            return 200, {"Content-Type": kind}, text
+        if path == "/metrics":
+            return self.answer_scraper(method, path, query, headers, body)
         if path == "/v1/state" and method in ("GET", "HEAD"):
             return _json(200, self._view.state())
         if path.startswith("/ping/") and method == "POST":
             return self._ping([unquote(part) for part in path.split("/")[2:]])
         return _json(404, {"error": f"there is no {method} {path}"})
+
+    def answer_scraper(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        """Answer a Prometheus."""
+        if path != "/metrics" or method not in ("GET", "HEAD"):
+            return _json(404, {"error": f"there is no {method} {path}"})
+        kind, text = render(self._view.families(), headers.get("accept", ""))
+        return 200, {"Content-Type": kind}, text
 
     def answer_visitor(
         self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes

@@ -91,7 +91,7 @@ def make_page(
         incidents=[
             _incident(each, alerts)
             for each in past.incidents
-            if each.alert.partition("/")[0] in slugs and not _is_part(each, past.incidents)
+            if _is_shown(each, slugs, past.incidents)
         ],
         maintenances=[_maintenance(each, slugs, now) for each in past.windows],
     )
@@ -165,11 +165,17 @@ def _status(
     return ComponentStatus.OPERATIONAL
 
 
-def _is_part(one: kept.Incident, others: Sequence[kept.Incident]) -> bool:
-    """Say whether *one* is what an outage of its service as a whole brings about."""
-    web = f"{one.alert.partition('/')[0]}/{WEB}"
-    return one.alert != web and any(
-        other.alert == web
+def _is_shown(one: kept.Incident, slugs: set[str], others: Sequence[kept.Incident]) -> bool:
+    """Say whether visitors are told of *one*.
+
+    Not of the host's own, nor of a budget that burns, which is between operators; nor of what an
+    outage of the service as a whole brings about.
+    """
+    slug, _, what = one.alert.partition("/")
+    if slug not in slugs or what.startswith("slo/"):
+        return False
+    return what == WEB or not any(
+        other.alert == f"{slug}/{WEB}"
         and other.started <= (one.ended or math.inf)
         and one.started <= (other.ended or math.inf)
         for other in others

@@ -78,8 +78,9 @@ class AppLink:
             UsageError: The word is none of these.
         """
         if not isinstance(self._watch.probe(monitor), HeartbeatProbe):
+            known = [m.name for m in self._watch.monitors() if m.kind == "heartbeat"]
             raise NotFoundError(
-                f"there is no heartbeat {monitor!r}",
+                f"there is no heartbeat {monitor!r}; there is {', '.join(known) or 'none'}",
                 remedy='Name it in the manifest: [monitor.NAME] with probe = "heartbeat".',
             )
         try:

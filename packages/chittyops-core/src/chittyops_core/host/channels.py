@@ -7,6 +7,7 @@ which names there are stands in `monitor/channels.json`.
 from __future__ import annotations
 
 import json
+import logging
 
 from chittyops_core._kit import files
 from chittyops_core._kit.locks import FileLock, pause
@@ -49,6 +50,9 @@ class Channels:
             raise UsageError(str(error)) from error
         import apprise
 
+        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # It quotes addresses.
+        if not address.strip():
+            raise UsageError("the address is empty", remedy="Type or pipe it.")
         if apprise.Apprise.instantiate(address, suppress_exceptions=True) is None:
             raise UsageError(
                 "Apprise does not understand this address",

@@ -233,6 +233,7 @@ class HostClient:
         disk_budget: int | None = None,
         manager: str | None = None,
         agent: bool | None = None,
+        metrics: int | None = None,
     ) -> StatusReport:
         """Start what serves; None or empty leaves a setting as it is.
 
@@ -245,10 +246,11 @@ class HostClient:
             disk_budget: Bytes that all artifacts may take; 0 for no limit.
             manager: `supervisor` or `systemd`.
             agent: Whether an agent watches what serves.
+            metrics: TCP port of its metrics, for this machine only; 0 for none.
         """
         answer = self.call(
             "host_start", http=http, https=https, bind=list(bind), acme=acme, no_acme=no_acme,
-            disk_budget=disk_budget, manager=manager, agent=agent,
+            disk_budget=disk_budget, manager=manager, agent=agent, metrics=metrics,
         )  # fmt: skip
         return wire.from_wire(StatusReport, answer)
 
@@ -303,10 +305,9 @@ class HostClient:
         """Return the windows that are not over."""
         return list(self.call("maintenance"))
 
-    def add_maintenance(self, scope: str, starts: float, ends: float, why: str) -> int:
-        """Plan a window; return its number."""
-        number: int = self.call("maintenance_add", scope=scope, starts=starts, ends=ends, why=why)
-        return number
+    def add_maintenance(self, scope: str, starts: float, ends: float, why: str) -> dict[str, Any]:
+        """Plan a window; return its `number`, and its `scope` by its whole name."""
+        return dict(self.call("maintenance_add", scope=scope, starts=starts, ends=ends, why=why))
 
     def end_maintenance(self, number: int) -> None:
         self.call("maintenance_end", number=number)

@@ -12,7 +12,7 @@ from typing import Any
 
 from chittyops_core._kit import wire
 from chittyops_core._kit.unix_http import UnixHTTPConnection
-from chittyops_core.deploy.targets.local import Layout
+from chittyops_core.deploy.targets.local import Layout, LocalTarget
 from chittyops_core.errors import HostError, NotFoundError, UsageError
 from chittyops_core.host.channels import Channels
 from chittyops_core.host.exports import Export, Exports
@@ -29,6 +29,7 @@ class MonitorSteps:
 
     _layout: Layout
     _secrets: SecretStore
+    _target: LocalTarget
 
     # --- whom it tells ---
 
@@ -135,10 +136,36 @@ class MonitorSteps:
             return wire.to_wire(store.maintenance(time.time())) if store is not None else []
 
     def step_maintenance_add(self, *, scope: str, starts: float, ends: float, why: str) -> Any:
+        """Plan a window; return its number and what it is of, by its whole name."""
         with self._store() as store:
             if store is None:
                 raise _no_agent()
-            return store.add_maintenance(scope, starts, ends, why)
+            meant = self._scope(scope)
+            return {"number": store.add_maintenance(meant, starts, ends, why), "scope": meant}
+
+    def _scope(self, text: str) -> str:
+        """Return what a person means: `*`, a service, or one of the agent's monitors.
+
+        Raises:
+            UsageError: There is nothing of that name; the message has what there is.
+        """
+        services = {service.slug: service for service in self._target.services()}
+        monitors = {each["monitor"] for each in (self.step_watch() or {"monitors": ()})["monitors"]}
+        name, slash, what = text.partition("/")
+        # `status` leaves out what is usual: `shop` is shop.production.
+        slugs = {name} & services.keys() or {
+            slug for slug, service in services.items() if name in (service.app, str(service))
+        }
+        if text == "*" or text in monitors:
+            return text
+        if len(slugs) == 1:
+            meant = f"{slugs.pop()}{slash}{what}"
+            if not slash or meant in monitors:
+                return meant
+        raise UsageError(
+            f"there is nothing named {text!r} here, or several are",
+            remedy=f"Say '*' or one of: {', '.join(sorted({*services, *monitors}))}.",
+        )
 
     def step_maintenance_end(self, *, number: int) -> None:
         with self._store() as store:
@@ -181,5 +208,6 @@ class MonitorSteps:
 def _no_agent() -> HostError:
     return HostError(
         "no agent watches this host",
-        remedy="`chittyops host stop`, then `chittyops host start --agent`.",
+        remedy="`chittyops host start` starts what is missing. A host that was started with "
+        "--no-agent has none: `chittyops host stop`, then `chittyops host start --agent`.",
     )

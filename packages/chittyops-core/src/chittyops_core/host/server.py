@@ -338,10 +338,11 @@ class Host(MonitorSteps):
         disk_budget: int | None = None,
         manager: str | None = None,
         agent: bool | None = None,
+        metrics: int | None = None,
     ) -> Any:
         """Start what serves, as after a reboot; but for the budget, settings need a stopped host.
 
-        *disk_budget*: bytes; 0 takes the limit away.
+        *disk_budget*: bytes; 0 takes the limit away. *metrics*: a port; 0 closes it.
         """
         if manager is not None:
             self._target.choose_manager(manager)
@@ -352,7 +353,13 @@ class Host(MonitorSteps):
             http or now.http, https or now.https, tuple(bind) or now.bind, chosen,
             now.disk_budget if disk_budget is None else disk_budget or None,
             now.agent if agent is None else agent,
+            now.metrics if metrics is None else metrics or None,
         )  # fmt: skip
+        if wanted.http == wanted.https:
+            raise HostError(
+                f"HTTP and HTTPS cannot both be on port {wanted.http}",
+                remedy="Choose another: --http-port N, --https-port N.",
+            )
         if wanted != now:
             is_edge_same = evolve(wanted, disk_budget=now.disk_budget) == now
             if not is_edge_same and self._target.manager.pid is not None:

@@ -123,6 +123,8 @@ def require_monitors(service: Service, declared: Mapping[str, MonitorSection]) -
                 f"[monitor.{name}] is there already: every service has it",
                 remedy="Choose another name.",
             )
+        if section.probe == "http" and not section.target.startswith("/"):
+            _require_address(name, section.target)
         try:
             require(_declared(service.slug, name, section, nowhere))
         except ChittyOpsError as error:
@@ -131,6 +133,14 @@ def require_monitors(service: Service, declared: Mapping[str, MonitorSection]) -
                 remedy="docs/monitor.md has the probes with their options and conditions.",
                 detail=error.detail,
             ) from error
+
+
+def _require_address(name: str, target: str) -> None:
+    if "://" not in target and not target.startswith("unix:"):
+        raise ManifestError(
+            f"[monitor.{name}]: target {target!r} is neither a path of the app nor an address",
+            remedy="Write /path, http://..., https://... or unix:/path.sock:/path.",
+        )
 
 
 def objectives_of(app: Path) -> list[Objective]:

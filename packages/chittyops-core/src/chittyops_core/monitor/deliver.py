@@ -118,8 +118,6 @@ def run(path: Path, delivery: Delivery) -> int:
 
     For the main thread of a process that does nothing else.
     """
-    # Its errors quote addresses; what failed is said by us, without them.
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
@@ -241,6 +239,9 @@ class _Channel:
 def send(url: str, message: Message) -> str:
     """Send by Apprise; return why it failed, without anything of the address, or nothing."""
     import apprise
+
+    # Its errors quote addresses; what failed is said by us, without them.
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 
     kinds = {
         AlertState.FIRING: apprise.NotifyType.FAILURE,

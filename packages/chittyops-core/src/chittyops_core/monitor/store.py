@@ -27,7 +27,7 @@ from chittyops_core.monitor.history import Counts, Span
 from chittyops_core.monitor.incidents import Incident, Maintenance
 from chittyops_core.monitor.sketch import Sketch
 
-__all__ = ["DEFAULT_BUDGET", "Store", "Usage", "require_recordable"]
+__all__ = ["DEFAULT_BUDGET", "NEAR", "Store", "Usage", "require_recordable"]
 
 DEFAULT_BUDGET = 1 << 30
 """Bytes; 100 monitors every 10 s need about a third of it."""

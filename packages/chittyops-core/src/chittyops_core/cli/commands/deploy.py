@@ -8,7 +8,7 @@ import click
 
 from chittyops_core.cli import completion
 from chittyops_core.cli.manual import manual
-from chittyops_core.cli.options import folder_argument, json_option, target_options
+from chittyops_core.cli.options import confirm, folder_argument, json_option, target_options
 
 
 @click.command(
@@ -77,7 +77,7 @@ def command(
         render.print_guesses(app.guesses)
         render.print_plan(plan, err=True)
     if not (yes or plan.is_unchanged):
-        click.confirm("Do this?", abort=True, err=True)
+        confirm("Do this?")
     with progress:
         done = lite.deploy(app, plan=plan, wait=not no_wait)
     if as_json:

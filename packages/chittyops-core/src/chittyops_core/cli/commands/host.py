@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chittyops_core.cli.manual import manual
-from chittyops_core.cli.options import json_option
+from chittyops_core.cli.options import confirm, json_option
 
 
 @click.group(
@@ -59,6 +59,8 @@ def command() -> None:
     help="What keeps the processes running; supervisor if never given.",
 )  # fmt: skip
 @click.option("--agent/--no-agent", default=None, help="Watch what serves; on if never given.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535),
+              help="Show /metrics on this port of this machine; 0: on none.")  # fmt: skip
 @json_option
 def start(
     http_port: int | None,
@@ -71,6 +73,7 @@ def start(
     disk_budget: str | None,
     manager: str | None,
     agent: bool | None,
+    metrics_port: int | None,
     as_json: bool,
 ) -> None:
     """Start everything that should serve, as after a reboot. Does nothing to what runs.
@@ -95,7 +98,7 @@ def start(
         report = host.start_host(
             http=http_port, https=https_port, bind=bind,
             acme=acme if is_acme else None, no_acme=no_acme, disk_budget=_bytes(disk_budget),
-            manager=manager, agent=agent,
+            manager=manager, agent=agent, metrics=metrics_port,
         )  # fmt: skip
     if as_json:
         render.print_json(render.status_json(report))
@@ -209,7 +212,7 @@ def enable(only_print: bool, yes: bool, as_json: bool) -> None:
         if not plan.is_enabled:
             render.print_boot(plan)
             if not yes:
-                click.confirm("Do this?", abort=True, err=True)
+                confirm("Do this?")
             plan = host.enable_boot()
     if as_json:
         render.print_json(render.boot_json(plan))
@@ -231,7 +234,7 @@ def disable(yes: bool, as_json: bool) -> None:
             click.echo(f"This takes out of {plan.place}:", err=True)
             click.echo(plan.written, nl=False, err=True)
             if not yes:
-                click.confirm("Do this?", abort=True, err=True)
+                confirm("Do this?")
             plan = host.disable_boot()
     if as_json:
         render.print_json(render.boot_json(plan))

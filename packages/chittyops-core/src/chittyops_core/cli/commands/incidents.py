@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -18,7 +19,8 @@ from chittyops_core.cli.options import json_option
     ),
 )
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
-@click.option("--limit", default=20, show_default=True, help="At most so many, the newest.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True,
+              help="At most so many, the newest.")  # fmt: skip
 @json_option
 def command(only_open: bool, limit: int, as_json: bool) -> None:
     """List what went wrong on this host: what, since when, for how long, and why.
@@ -49,10 +51,8 @@ def command(only_open: bool, limit: int, as_json: bool) -> None:
 
 
 def _row(incident: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    from chittyops_core.monitor.units import show_duration
-
     ended = incident["ended"]
-    lasted = show_duration((ended or time.time()) - incident["started"])
+    lasted = str(timedelta(seconds=round((ended or time.time()) - incident["started"])))
     return (
         str(incident["id"]),
         time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(incident["started"])),

@@ -13,7 +13,7 @@ from chittyops_core.cli.options import json_option
 @click.group(
     "maintenance",
     epilog=manual(
-        "chittyops maintenance start court.production --for 2h --why 'new database'",
+        "chittyops maintenance start court --for 2h --why 'new database'",
         "chittyops maintenance list",
     ),
 )
@@ -28,7 +28,7 @@ def command() -> None:
     "start",
     epilog=manual(
         "chittyops maintenance start '*' --for 30m",
-        "chittyops maintenance start court.production --in 1d --for 2h --why 'new database'",
+        "chittyops maintenance start court --in 1d --for 2h --why 'new database'",
     ),
 )
 @click.argument("scope")
@@ -38,15 +38,19 @@ def command() -> None:
 def start(scope: str, length: str, delay: str, why: str) -> None:
     """Tell nobody of SCOPE for a while.
 
-    SCOPE is a service (app.environment, or app.environment.client), one of its monitors
-    (court.production/web), or '*' for all.
+    SCOPE is a service as `chittyops status` names it, one of its monitors (court/web;
+    `chittyops status --live` has them), or '*' for all.
     """
     from chittyops_core.host import HostClient
 
     starts = time.time() + _seconds(delay)
     with HostClient() as host:
-        number = host.add_maintenance(scope, starts, starts + _seconds(length), why)
-    click.echo(f"Maintenance {number}; `chittyops maintenance end {number}` ends it early.")
+        made = host.add_maintenance(scope, starts, starts + _seconds(length), why)
+    number = made["number"]
+    click.echo(
+        f"Maintenance {number} of {made['scope']}; "
+        f"`chittyops maintenance end {number}` ends it early."
+    )
 
 
 @command.command("list", epilog=manual("chittyops maintenance list --json"))

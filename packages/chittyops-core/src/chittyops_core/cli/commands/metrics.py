@@ -23,7 +23,8 @@ def command() -> None:
 def show() -> None:
     """Print the metrics of this moment, as Prometheus reads them.
 
-    A Prometheus reads the same from the unix socket CHITTYOPS_HOME/run/agent.sock, path /metrics.
+    A Prometheus on this machine reads the same after `host start --metrics-port 9464`; other tools
+    from the unix socket CHITTYOPS_HOME/run/agent.sock, path /metrics.
     """
     from chittyops_core.host import HostClient
 

@@ -30,14 +30,20 @@ def command() -> None:
     ),
 )
 @click.argument("name")
-def add(name: str) -> None:
-    """Tell the channel NAME too, or change its address."""
+@click.argument("address", nargs=-1, metavar="< ADDRESS")
+def add(name: str, address: tuple[str, ...]) -> None:
+    """Tell the channel NAME too, or change its address, which is asked for or read from stdin."""
     from chittyops_core.cli.secret_input import ask_value
     from chittyops_core.host import HostClient
 
-    address = ask_value()
+    if address:
+        raise click.UsageError(
+            "an address holds tokens, and arguments are seen by everybody on this machine: "
+            f"type it when asked, or pipe it: echo ADDRESS | chittyops notify add {name}"
+        )
+    given = ask_value("Address")
     with HostClient() as host:
-        host.set_channel(name, address)
+        host.set_channel(name, given)
     click.echo(f"{name} is told from now on; `chittyops notify test {name}` tries it.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chittyops_core.cli.manual import manual
-from chittyops_core.cli.options import json_option
+from chittyops_core.cli.options import confirm, json_option
 
 
 @click.command("prune", epilog=manual("chittyops prune --dry-run", "chittyops prune --yes --json"))
@@ -30,7 +30,7 @@ def command(dry_run: bool, yes: bool, as_json: bool) -> None:
         for each in report.releases:
             click.echo(f"  {each.service}: release {each.release}", err=True)
         if report.releases and not dry_run and not yes:
-            click.confirm("Delete these?", abort=True, err=True)
+            confirm("Delete these?")
         if not dry_run:
             report = host.prune(dry_run=False)
     if as_json:

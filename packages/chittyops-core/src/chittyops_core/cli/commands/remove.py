@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chittyops_core.cli.manual import manual
-from chittyops_core.cli.options import json_option, service_of, service_options
+from chittyops_core.cli.options import confirm, json_option, service_of, service_options
 
 
 @click.command(
@@ -50,7 +50,7 @@ def command(
             services = [service_of(app, environment, client)]
             click.echo(f"This removes {services[0]} and keeps its state directory.", err=True)
         if not yes:
-            click.confirm("Do this?", abort=True, err=True)
+            confirm("Do this?")
         if everything:
             host.erase()
         else:

@@ -6,7 +6,7 @@ import click
 
 from chittyops_core.cli import completion
 from chittyops_core.cli.manual import manual
-from chittyops_core.cli.options import json_option, service_of, service_options
+from chittyops_core.cli.options import confirm, json_option, service_of, service_options
 
 
 @click.command(
@@ -56,7 +56,7 @@ def command(
             plan = lite.plan_rollback(host, service, release)
             render.print_plan(plan, err=True)
     if not yes:
-        click.confirm("Do this?", abort=True, err=True)
+        confirm("Do this?")
     with progress:
         done = lite.rollback(
             service.app, environment=environment, to=plan.release.id, wait=not no_wait

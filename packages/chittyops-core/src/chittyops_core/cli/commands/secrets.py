@@ -6,7 +6,7 @@ import click
 
 from chittyops_core.cli import completion
 from chittyops_core.cli.manual import manual
-from chittyops_core.cli.options import json_option
+from chittyops_core.cli.options import confirm, json_option
 
 
 @click.group(
@@ -85,7 +85,7 @@ def import_(file: str, prefix: str, form: str | None, yes: bool, as_json: bool) 
         if not as_json:
             render.table(("IN THE FILE", "NAME", "CHANGE"), rows)
         if not yes:
-            click.confirm("Do this?", abort=True, err=True)
+            confirm("Do this?")
         host.set_secrets(values, agreed=changes)
     if as_json:
         keys = ("key", "name", "change")
@@ -151,7 +151,7 @@ def rotate(
         if needs_value and is_piped() and not yes:
             raise UsageError("stdin has the value, so nobody can be asked", remedy="Add --yes.")
         if not yes:
-            click.confirm("Do this?", abort=True, err=True)
+            confirm("Do this?")
         value = ask_value() if needs_value else None
         begun = host.begin_rotation(name, app=app, value=value, generate=how)
         done = rotation.carry_out(host, begun, progress, forget=revoke)

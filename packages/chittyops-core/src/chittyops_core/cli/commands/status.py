@@ -49,11 +49,20 @@ def _show(host: HostClient, app: str | None, *, as_json: bool) -> None:
     from attrs import evolve
 
     from chittyops_core.cli import render
+    from chittyops_core.errors import UsageError
 
     report, seen = host.status(), host.watch()
     if app is not None:
         chosen = tuple(each for each in report.services if each.service.app == app)
+        if not chosen:
+            raise UsageError(
+                f"there is no service of an app {app!r} here",
+                remedy="`chittyops status` lists them all.",
+            )
         report = evolve(report, services=chosen)
+        if seen is not None:
+            mine = {each.service.slug for each in chosen}
+            seen["monitors"] = [m for m in seen["monitors"] if m["service"] in {*mine, None}]
     if as_json:
         render.print_json(render.status_json(report) | {"watch": seen})
     else:

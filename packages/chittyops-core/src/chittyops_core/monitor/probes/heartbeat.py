@@ -28,7 +28,7 @@ class HeartbeatState(StrEnum):
     """How a job stands, in healthchecks.io's words."""
 
     NEW = "new"
-    """It has never pinged; nobody is woken for that."""
+    """It has never pinged; nobody is woken for that before its period and grace are over."""
     UP = "up"
     STARTED = "started"
     GRACE = "grace"
@@ -137,6 +137,7 @@ class HeartbeatProbe(Probe):
     def __init__(self, monitor: Monitor, clock: Clock | None = None) -> None:
         super().__init__(monitor, clock)
         self.beat = Heartbeat()
+        self._began = self.clock.monotonic()
 
     def _prepare(self, target: str) -> None:
         self._period_s: float = self._option("period", 86400.0)
@@ -146,6 +147,11 @@ class HeartbeatProbe(Probe):
         beat = self.beat
         now = self.clock.now().timestamp()
         state, why = beat.judge(now, self._period_s, self._grace_s)
+        waited = self.clock.monotonic() - self._began
+        if state is HeartbeatState.NEW and waited > self._period_s + self._grace_s:
+            # healthchecks.io lets it be new for ever; a job that was set up wrongly never pings.
+            state = HeartbeatState.DOWN
+            why = f"it has never pinged, for {show_duration(waited)}"
         values["state"] = state.value
         if beat.ended_at is not None:
             values["exit_status"] = beat.exit_status

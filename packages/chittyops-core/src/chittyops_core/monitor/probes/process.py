@@ -51,15 +51,17 @@ class ProcessProbe(Probe):
             raise ValueError("it should be pid:N,N,...")
         else:
             self._file = checks.path(target)
+        self._others: tuple[int, ...] = ()
         self._known: dict[int, psutil.Process] = {}
         self._gone = 0
         self._restarts = 0
         self._cpu: dict[tuple[int, float], float] = {}
         self._cpu_at: float | None = None
 
-    def watch(self, pids: Iterable[int]) -> None:
-        """Look at *pids* from now on."""
+    def watch(self, pids: Iterable[int], descendants: Iterable[int] = ()) -> None:
+        """Look at *pids* from now on; what *descendants* use is added, but they are not counted."""
         self._pids = tuple(pids)
+        self._others = tuple(descendants)
         self._file = None
 
     def _look(self, values: Values, deadline: Deadline) -> None:
@@ -73,6 +75,7 @@ class ProcessProbe(Probe):
         alive = list(self._known.values())
         if self._option("children"):
             alive += _descendants(alive)
+        alive += _processes(self._others)
         count = 0
         for process in alive:
             try:
@@ -83,7 +86,7 @@ class ProcessProbe(Probe):
                     cpu[process.pid, process.create_time()] = times.user + times.system
                     rss += process.memory_info().rss
                     threads += process.num_threads()
-                count += 1
+                count += process.pid not in self._others
             except psutil.NoSuchProcess:
                 continue
             try:
@@ -127,6 +130,16 @@ class ProcessProbe(Probe):
             used = sum(spent - self._cpu.get(who, 0.0) for who, spent in cpu.items())
             values["cpu_percent"] = 100 * max(0.0, used) / (now - self._cpu_at)
         self._cpu, self._cpu_at = dict(cpu), now
+
+
+def _processes(pids: Iterable[int]) -> list[psutil.Process]:
+    found = []
+    for pid in pids:
+        try:
+            found.append(psutil.Process(pid))
+        except psutil.Error:
+            continue
+    return found
 
 
 def _descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

@@ -80,6 +80,7 @@ class HostSettings:
         acme: None certifies every name by Caddy's internal authority.
         disk_budget: Bytes that all artifacts may take; None for no limit.
         agent: Whether the agent watches this host.
+        metrics: TCP port of this machine on which the agent shows its metrics; None for none.
     """
 
     http: int = DEFAULT_HTTP_PORT
@@ -88,6 +89,7 @@ class HostSettings:
     acme: Acme | None = None
     disk_budget: int | None = None
     agent: bool = True
+    metrics: int | None = None
 
 
 def render(

@@ -144,10 +144,7 @@ def require_reach(layout: Layout, release: Release, user: int) -> None:
         raise HostError(
             f"{release.service} runs as user {user}, who cannot run the interpreter {real}"
             + (f": {closed} is closed to others" if closed else ""),
-            remedy=(
-                "Set `python` in [build] to one that all may run, such as /usr/bin/python3"
-                + (f", or let others pass (chmod o+x {closed})." if closed else ".")
-            ),
+            remedy="Set `python` in [build] to one that all may run, such as /usr/bin/python3.",
         )
 
 
