@@ -64,7 +64,7 @@ ESCALATIONS: list[dict[str, Any]] = [
     {"probe": "sql", "target": "sqlite:/home/journal.db"},
     {"probe": "sql", "target": "postgresql:///postgres"},
     {"probe": "disk", "target": "/root"},
-    {"probe": "process", "target": "/root/pid"},
+    {"probe": "process", "target": "/run/sshd.pid"},
     {"probe": "process", "target": "pid:1"},
     {"probe": "of-somebody-else"},
     {"target": "unix:/run/supervisor.sock:/RPC2"},
