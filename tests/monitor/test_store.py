@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chittyops_core.errors import HostError, NotFoundError, StoreError, UsageError
@@ -143,6 +143,7 @@ LOOKS = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
+@example([("a", 7_320_000, False, 0.0)], [0], 31, 90)  # Right behind a span before all looks.
 @given(LOOKS, st.lists(st.integers(0, 60), max_size=4), st.integers(0, 179), st.integers(1, 90))
 def test_every_look_counts_once_whenever_it_is_rolled_up(
     looks: list[tuple[str, int, bool, float]], cuts: list[int], first: int, length: int

@@ -67,8 +67,11 @@ class AppLink:
                 continue
             self._sockets[service] = user, socket
         with self._lock:
-            for name, beat in self._beats.items():
-                self._give(name, beat)
+            for name, beat in list(self._beats.items()):
+                if (self._layout.services / name.partition("/")[0]).exists():
+                    self._give(name, beat)
+                else:  # Removed while nobody listened: its name may become somebody else's.
+                    del self._beats[name]
 
     def ping(self, monitor: str, word: str) -> None:
         """Take in the ping of a job: `start`, `fail`, an exit status, or '' for success.

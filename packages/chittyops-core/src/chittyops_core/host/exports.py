@@ -107,7 +107,7 @@ class Exporter:
         self._families = families
         self._started = started
         self._resource = {"service.name": "chittyops", "host.name": socket.gethostname()}
-        self._senders: dict[Export, RemoteSender] = {}
+        self._senders: dict[Export, tuple[dict[str, str], RemoteSender]] = {}
         self._sent_at = float("-inf")
 
     def send(self) -> None:
@@ -118,21 +118,18 @@ class Exporter:
         self._sent_at = now
         wanted = set(self._exports.all())
         for gone in self._senders.keys() - wanted:
-            self._senders.pop(gone).close()
+            self._senders.pop(gone)[1].close()
         if not wanted:
             return
-        for export in wanted - self._senders.keys():
+        for export in wanted:
             try:
-                sender = RemoteSender(export.url, self._headers(export))
+                self._renew(export)
             except ChittyOpsError as error:
                 log.warning("agent.export_refused", export=export.name, error=error.message)
-                continue
-            sender.start()
-            self._senders[export] = sender
         from chittyops_core.monitor.remote_formats import otlp_json, remote_write
 
         families, at = self._families(), time.time()
-        for export, sender in self._senders.items():
+        for export, (_, sender) in self._senders.items():
             sender.push(
                 otlp_json(families, at, since=self._started, resource=self._resource)
                 if export.format is ExportFormat.OTLP
@@ -140,8 +137,20 @@ class Exporter:
             )
 
     def close(self) -> None:
-        for sender in self._senders.values():
+        for _, sender in self._senders.values():
             sender.close()
+
+    def _renew(self, export: Export) -> None:
+        """See that there is a sender with the secret's value of today."""
+        headers = self._headers(export)
+        known = self._senders.get(export)
+        if known is not None and known[0] == headers:
+            return
+        if known is not None:
+            known[1].close()
+        sender = RemoteSender(export.url, headers)
+        sender.start()
+        self._senders[export] = headers, sender
 
     def _headers(self, export: Export) -> dict[str, str]:
         headers = dict(OTLP_HEADERS if export.format is ExportFormat.OTLP else REMOTE_WRITE_HEADERS)

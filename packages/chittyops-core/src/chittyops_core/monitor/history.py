@@ -105,7 +105,11 @@ def _parts(first: int, end: int) -> list[tuple[str, int, int]]:
 def _minutes_of(db: sqlite3.Connection, since: float, until: float) -> tuple[int, int]:
     first, end = _whole_minutes(since, until)
     (oldest,) = db.execute("SELECT min(minute) FROM minute").fetchone()
-    if oldest is not None:
+    # Only where minutes were forgotten: before the first look that there ever was, there is none.
+    is_older = oldest is not None and db.execute(
+        "SELECT EXISTS (SELECT 1 FROM hour WHERE hour < ?)", (oldest // 60,)
+    ).fetchone() == (1,)
+    if is_older:
         first = first if first >= oldest else first // 60 * 60
         end = end if end >= oldest else -(-end // 60) * 60
     return first, end
