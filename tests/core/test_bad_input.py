@@ -117,6 +117,17 @@ def test_a_process_that_listens_nowhere_is_refused_while_planning(
     assert "neither $SOCKET nor $PORT" in said
 
 
+def test_a_variable_that_is_taken_cannot_be_set(host: HostUnderTest, app: Path) -> None:
+    """No more than in a manifest; taking it away works, whoever set it before."""
+    host.deploy(app)
+
+    done = host.run("config", "set", "PORT=1", "--app", "hello")
+
+    assert done.returncode == 2
+    assert "PORT is set by ChittyOps" in done.stderr
+    assert host.run("config", "unset", "PORT", "--app", "hello").returncode == 0
+
+
 def test_a_tcp_port_is_marked_as_not_isolated(host: HostUnderTest, app: Path) -> None:
     """$PORT works, and the plan says what it means."""
     write_app(app, command=f"exec {sys.executable} -S serve.py # $PORT")

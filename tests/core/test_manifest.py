@@ -88,6 +88,7 @@ def test_layers_are_laid_over_in_their_order() -> None:
         ('[health]\npathh = "/"', 2, "did you mean 'path'?"),
         ('\n\n[proces.web]\ncommand = "x"', 3, "did you mean 'process'?"),
         ("[process.web]\ninstances = 3", 1, "'command' is missing"),
+        ("[process.web]\ncomand = 'x'", 2, "did you mean 'command'"),
         ('[process.web]\ncommand = "x"\ninstances = true', 3, "expected a whole number"),
         ('[process.web]\ncommand = "x"\ninstances = 40', 3, "expected 1 to 12, got 40"),
         ('[process.web]\ncommand = " "', 2, "expected a command"),

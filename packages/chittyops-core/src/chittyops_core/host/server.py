@@ -35,6 +35,7 @@ from chittyops_core.errors import (
     ProtocolError,
     RefusedError,
     ServiceLockedError,
+    UsageError,
 )
 from chittyops_core.host import protocol
 from chittyops_core.host.agent_process import agent_of
@@ -42,6 +43,7 @@ from chittyops_core.host.boot import boot_of
 from chittyops_core.host.monitor_steps import MonitorSteps
 from chittyops_core.host.runtime import enter_current, old_runtimes
 from chittyops_core.model.health import Verdict
+from chittyops_core.model.manifest import require_free_variable
 from chittyops_core.model.release import GateReceipt, Release, SecretRef, Variable
 from chittyops_core.model.service import Service
 from chittyops_core.secrets import Command, Providers, Reference, SecretStore, make_value
@@ -252,6 +254,11 @@ class Host(MonitorSteps):
         """Change variables of a service (None takes one away); return those it has."""
         which = _service(service)
         for name, value in changes.items():
+            if value is not None:
+                try:
+                    require_free_variable(name)
+                except ValueError as error:
+                    raise UsageError(str(error)) from error
             self._journal.change_setting(which, name, value)
         return self._journal.settings(which)
 

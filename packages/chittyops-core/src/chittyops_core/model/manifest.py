@@ -39,6 +39,7 @@ __all__ = [
     "TargetKind",
     "TargetSection",
     "VariableType",
+    "require_free_variable",
 ]
 
 Size = NewType("Size", int)
@@ -113,7 +114,8 @@ def _require_header(name: str, text: str) -> None:
         raise ValueError("a header may hold neither control characters nor '{'")
 
 
-def _require_free_variable(name: str, _: object) -> None:
+def require_free_variable(name: str, _: object = None) -> None:
+    """Raises ValueError when a process may not be given a variable *name*."""
     require_variable(name)
     if name in RESERVED_VARIABLES or name.startswith("CHITTYOPS_"):
         raise ValueError(f"{name} is set by ChittyOps; choose another name")
@@ -429,7 +431,7 @@ class Manifest:
     health: Health = field(factory=Health)
     deploy: DeploySection = field(factory=DeploySection)
     hooks: Hooks = field(factory=Hooks)
-    env: Mapping[str, EnvVar] = field(factory=dict, validator=_check_keys(_require_free_variable))
+    env: Mapping[str, EnvVar] = field(factory=dict, validator=_check_keys(require_free_variable))
     edge: EdgeSection = field(factory=EdgeSection)
     monitor: Mapping[str, MonitorSection] = field(
         factory=dict, validator=_check_keys(lambda name, _: require_name("monitor", name))

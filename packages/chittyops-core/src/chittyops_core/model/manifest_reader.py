@@ -37,6 +37,8 @@ FILE_NAME = "chittyops.toml"
 
 Path = tuple[str, ...]
 
+_UNKNOWN = "unknown key"
+
 _NOT_YET = {
     "resource": "resources (databases, queues) are not there yet; "
     "pass the address as a variable in [env] until they are",
@@ -104,7 +106,9 @@ def _structure(table: Mapping[str, Any], text: str, file: str, prefix: Path) -> 
     try:
         return _converter().structure(_without_own_keys(table), Manifest)
     except BaseValidationError as error:
-        path, message = next(_problems(error, ()))
+        found = list(_problems(error, ()))
+        # A mistyped key is also one that is missing; what was typed says more.
+        path, message = next((f for f in found if f[1].startswith(_UNKNOWN)), found[0])
         raise _error(file, text, (*prefix, *path), message) from error
 
 
@@ -161,7 +165,7 @@ def _problems(error: BaseException, path: Path) -> Iterator[tuple[Path, str]]:
 def _unknown_key(key: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown key{hint} Known here: {', '.join(known)}"
+    return f"{_UNKNOWN}{hint} Known here: {', '.join(known)}"
 
 
 # --- strict scalars ----------------------------------------------------------------------------
