@@ -67,8 +67,10 @@ class AppLink:
                 continue
             self._sockets[service] = user, socket
         with self._lock:
+            heard = {service.slug for service in services}
             for name, beat in list(self._beats.items()):
-                if (self._layout.services / name.partition("/")[0]).exists():
+                slug = name.partition("/")[0]
+                if slug in heard or (self._layout.services / slug).exists():
                     self._give(name, beat)
                 else:  # Removed while nobody listened: its name may become somebody else's.
                     del self._beats[name]
