@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +34,20 @@ def watch_live(host: HostClient, app: str | None) -> None:
             click.echo("\nNo agent watches this host.")
         else:
             click.echo()
-            render.table(("MONITOR", "STATE", "TOOK", "LAST LOOK"), _rows(seen, app))
+            # What the table above, its heads, and a line for each that fails leave of one screen.
+            room = shutil.get_terminal_size().lines - len(report.services) - 8
+            rows = _rows(seen, app)
+            shown = rows if not sys.stdout.isatty() else rows[: max(3, room)]
+            render.table(("MONITOR", "STATE", "TOOK", "LAST LOOK"), shown)
+            if len(shown) < len(rows):
+                click.echo(
+                    f"... and {len(rows) - len(shown)} more; --app NAME shows fewer services"
+                )
         time.sleep(EVERY_S)
 
 
 def _rows(seen: dict[str, Any], app: str | None) -> list[tuple[str, str, str, str]]:
+    """Return a row for each monitor, those that are not ok first."""
     return [
         (
             each["monitor"],
@@ -44,6 +55,6 @@ def _rows(seen: dict[str, Any], app: str | None) -> list[tuple[str, str, str, st
             f"{each['seconds'] * 1000:.1f} ms" if each["seconds"] is not None else "-",
             f"{max(0.0, time.time() - each['at']):.0f} s ago" if each["at"] else "-",
         )
-        for each in seen["monitors"]
+        for each in sorted(seen["monitors"], key=lambda m: m["state"] == "ok")
         if app is None or (each["service"] or "").partition(".")[0] == app
     ]

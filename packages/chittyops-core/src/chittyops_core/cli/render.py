@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +22,7 @@ __all__ = [
     "boot_json",
     "print_boot",
     "deployment_json",
+    "fit",
     "print_deployment",
     "print_guesses",
     "print_json",
@@ -161,9 +164,31 @@ def print_status(report: StatusReport, seen: Mapping[str, Any] | None = None) ->
         for each in report.services
     ]
     heads = ("SERVICE", "KIND", "RELEASE", "HEALTH", "INSTANCES", "WATCH", "SINCE (UTC)", "URL")
-    table(heads, rows)
+    is_bounded = sys.stdout.isatty()
+    columns = shutil.get_terminal_size().columns if is_bounded else UNBOUNDED
+    table(*fit(heads, rows, columns))
     for text in _troubles(seen):
         click.echo(text, err=True)
+
+
+UNBOUNDED = 1_000_000
+"""Columns of what is no terminal."""
+
+LEAST_WANTED = ("KIND", "SINCE (UTC)", "RELEASE", "INSTANCES")
+"""Columns of `status` that a narrow terminal is spared, the first first; `--json` has them all."""
+
+
+def fit(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], columns: int
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Return a table without what makes it wider than *columns*, as far as that helps."""
+    for name in LEAST_WANTED:
+        widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+        if sum(widths) + 2 * (len(widths) - 1) <= columns:
+            break
+        at = heads.index(name)
+        heads, *rows = ((*row[:at], *row[at + 1 :]) for row in (heads, *rows))
+    return heads, rows
 
 
 def _watched(service: Service, seen: Mapping[str, Any] | None) -> str:
