@@ -7,13 +7,13 @@ which names there are stands in `monitor/channels.json`.
 from __future__ import annotations
 
 import json
-import logging
 
 from chittyops_core._kit import files
 from chittyops_core._kit.locks import FileLock, pause
 from chittyops_core.deploy.targets.local import Layout
 from chittyops_core.errors import NotFoundError, UsageError
 from chittyops_core.model.names import require_name
+from chittyops_core.monitor.deliver import is_understood
 from chittyops_core.secrets import SecretStore
 
 __all__ = ["Channels"]
@@ -48,12 +48,9 @@ class Channels:
             require_name("channel", name)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        import apprise
-
-        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # It quotes addresses.
         if not address.strip():
             raise UsageError("the address is empty", remedy="Type or pipe it.")
-        if apprise.Apprise.instantiate(address, suppress_exceptions=True) is None:
+        if not is_understood(address):
             raise UsageError(
                 "Apprise does not understand this address",
                 remedy="Its forms: https://appriseit.com/services/, such as "

@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from attrs import asdict, field, frozen, validators
@@ -37,7 +38,7 @@ from chittyops_core.errors import ChittyOpsError, StoreError
 from chittyops_core.model.monitoring import AlertState, Message
 from chittyops_core.monitor.outbox import MAX_ATTEMPTS, Outbox, Outcome
 
-__all__ = ["Delivery", "main", "run", "send", "spawn"]
+__all__ = ["Delivery", "is_understood", "main", "run", "send", "spawn"]
 
 _log = get_logger("chittyops.monitor.deliver")
 
@@ -236,12 +237,22 @@ class _Channel:
                 time.sleep(MARK_S)
 
 
-def send(url: str, message: Message) -> str:
-    """Send by Apprise; return why it failed, without anything of the address, or nothing."""
+def is_understood(url: str) -> bool:
+    """Say whether Apprise knows what kind of channel *url* is of; nothing is sent."""
+    return _silent_apprise().Apprise.instantiate(url, suppress_exceptions=True) is not None
+
+
+def _silent_apprise() -> Any:
     import apprise
 
     # Its errors quote addresses; what failed is said by us, without them.
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    return apprise
+
+
+def send(url: str, message: Message) -> str:
+    """Send by Apprise; return why it failed, without anything of the address, or nothing."""
+    apprise = _silent_apprise()
 
     kinds = {
         AlertState.FIRING: apprise.NotifyType.FAILURE,
