@@ -520,6 +520,7 @@ def agents(host: HostUnderTest) -> list[psutil.Process]:
     return [p for p in host.processes() if "chittyops_core.host.agent" in p.cmdline()]
 
 
+@pytest.mark.chaos
 @pytest.mark.host
 @pytest.mark.long
 def test_kill_under_alerts_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:

@@ -13,7 +13,7 @@ import pytest
 from chittyops_core.testing.load import Load
 from conftest import HostUnderTest, address_of, require_nothing_left, write_app
 
-pytestmark = [pytest.mark.host, pytest.mark.long]
+pytestmark = [pytest.mark.chaos, pytest.mark.host, pytest.mark.long]
 
 SCRIPT = Path(__file__).with_name("deploy_killed.py")
 IS_FULL = os.environ.get("CHITTYOPS_CHAOS") == "full"

@@ -23,7 +23,7 @@ from chittyops_core.testing.load import Load, Mode, Tally
 from chittyops_lite_chitty_apps import ChittyAppsOpsLite
 from conftest import HostUnderTest, address_of, require_nothing_left, write_app
 
-pytestmark = [pytest.mark.host, pytest.mark.long]
+pytestmark = [pytest.mark.chaos, pytest.mark.host, pytest.mark.long]
 
 IS_FULL = os.environ.get("CHITTYOPS_CHAOS") == "full"
 """All phases five times over; else each strategy takes every second one, the other the others."""

@@ -192,6 +192,7 @@ def test_forged_receipt_attack(
     assert isinstance(honest, GateReceipt)
 
 
+@pytest.mark.chaos
 @pytest.mark.long
 def test_kill_in_the_middle_of_a_rotation(host: HostUnderTest, tmp_path: Path) -> None:
     """Caller and host killed -9 at points all over it: the next `rotate`, or `recover`, brings

@@ -378,6 +378,7 @@ def test_a_deliverer_killed_before_the_answer_repeats_the_same_id(
     assert webhook.keys == [only, only]
 
 
+@pytest.mark.chaos
 def test_every_message_arrives_once_though_the_agent_is_killed_again_and_again(
     path: Path, webhook: Webhook
 ) -> None:

@@ -29,6 +29,9 @@ MAX_TEXT = 500
 MAX_BYTES = 1 << 20
 """Of one value, in SQLite: a probe must not fill the agent's memory."""
 
+_LOCKED_S = 0.005
+"""How long to wait before a locked database is asked again."""
+
 _STEPS = 1000
 """SQLite's instructions between two looks at the clock: well below a millisecond."""
 
@@ -125,25 +128,32 @@ def _statement(value: Any) -> str:
 
 
 def _ask_sqlite(path: Path, statement: str, deadline: Deadline) -> list[tuple[Any, ...]]:
-    try:
-        with closing(
-            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=deadline.left())
-        ) as database:
-            database.set_authorizer(
-                lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
-            )
-            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES)
-            database.set_progress_handler(lambda: _is_over(deadline), _STEPS)
-            with closing(database.execute(statement)) as cursor:
-                return cursor.fetchmany(MAX_ROWS)
-    except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_BUSY and _is_over(deadline)):
-            raise TimeoutError(
-                "the statement did not end" if code == sqlite3.SQLITE_INTERRUPT
-                else "the database was locked and did not answer"
-            ) from error  # fmt: skip
-        raise LookError(f"the database said: {error}") from error
+    while True:
+        try:
+            return _ask_sqlite_once(path, statement, deadline)
+        except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            if code == sqlite3.SQLITE_INTERRUPT:
+                raise TimeoutError("the statement did not end") from error
+            if code != sqlite3.SQLITE_BUSY:
+                raise LookError(f"the database said: {error}") from error
+            if _is_over(deadline):
+                raise TimeoutError("the database was locked and did not answer") from error
+            # SQLite gives up before its time is over where another wait would take it past that.
+            time.sleep(min(_LOCKED_S, deadline.left()))
+
+
+def _ask_sqlite_once(path: Path, statement: str, deadline: Deadline) -> list[tuple[Any, ...]]:
+    with closing(
+        sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=deadline.left())
+    ) as database:
+        database.set_authorizer(
+            lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
+        )
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES)
+        database.set_progress_handler(lambda: _is_over(deadline), _STEPS)
+        with closing(database.execute(statement)) as cursor:
+            return cursor.fetchmany(MAX_ROWS)
 
 
 def _is_over(deadline: Deadline) -> bool:
