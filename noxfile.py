@@ -156,7 +156,7 @@ def lock(session: nox.Session) -> None:
     session.install("uv")
     session.run(
         "uv", "pip", "compile", "--universal", "--python-version", "3.11", "--generate-hashes",
-        "--no-emit-index-url", "--no-header", "--upgrade", "--extra", "local",
+        "--no-emit-index-url", "--no-header", "--upgrade", "--extra", "local", "--extra", "parent",
         str(PACKAGES[0] / "pyproject.toml"), "requirements/dev.in", "-o", LOCK,
     )  # fmt: skip
 

@@ -18,6 +18,10 @@ ChittyOpsError
 │   ├── HookError               a command of the manifest failed
 │   └── UnhealthyError          the release did not become, or stay, healthy
 ├── SecretError                 a secret is missing or cannot be read
+├── BridgeError                 child and parent did not come together; nothing is lost
+│   ├── ParentRefusedError      the parent answered, and refused
+│   └── SignatureError          it cannot be proven who spoke
+├── ParentError                 the parent server, its data or its settings: fix what it names
 ├── DeployInterruptedError      the operator interrupted (CLI exit 130)
 └── HostError                   the machine or its runtime
     ├── PortInUseError          another program listens on the edge's port
@@ -32,6 +36,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 __all__ = [
+    "BridgeError",
     "BuildError",
     "ChittyOpsError",
     "ConditionError",
@@ -47,12 +52,15 @@ __all__ = [
     "NotAnOperatorError",
     "NotFoundError",
     "ObjectiveError",
+    "ParentError",
+    "ParentRefusedError",
     "PlanStaleError",
     "PortInUseError",
     "ProtocolError",
     "RefusedError",
     "SecretError",
     "ServiceLockedError",
+    "SignatureError",
     "UnhealthyError",
     "UsageError",
 ]
@@ -177,6 +185,22 @@ class UnhealthyError(DeployError):
 
 class SecretError(ChittyOpsError):
     """A secret is missing, or the store cannot be read."""
+
+
+class BridgeError(ChittyOpsError):
+    """A child and its parent did not come together; what is owed is kept."""
+
+
+class ParentRefusedError(BridgeError):
+    """The parent answered, and refused. Facts: `problem` (its type's name), `status`."""
+
+
+class SignatureError(BridgeError):
+    """It cannot be proven who spoke. Fact: `key` (a thumbprint) where one was named."""
+
+
+class ParentError(ChittyOpsError):
+    """The parent server, its data or its settings are not as they have to be."""
 
 
 class DeployInterruptedError(ChittyOpsError):
