@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ import pytest
 
 from chittyops_core.deploy.targets.base import Address
 from chittyops_core.host.fetch import fetch
+from webhook import Webhook
 
 APPS = Path(__file__).parent / "apps"
 COMMAND = Path(sys.executable).with_name("chittyops")
 
 # Most hosts under test have no agent: what is tested is what it would watch.
 os.environ.setdefault("CHITTYOPS_AGENT", "off")
+
+IS_CHAOS_FULL = os.environ.get("CHITTYOPS_CHAOS") == "full"
+"""Whether fault tests run in full, as `nox -s chaos` asks, or about a tenth of them."""
 
 IS_ROOT = os.geteuid() == 0
 PUBLIC_PYTHON = (IS_ROOT and shutil.which("python3", path="/usr/bin")) or sys.executable
@@ -41,6 +45,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for number, item in enumerate(long):
         others.insert(number * len(others) // len(long), item)
     items[:] = others
+
+
+def chessboard(rows: Sequence[Any], columns: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return all pairs in a full fault run; else the half of them on the white squares."""
+    return [
+        (row, column)
+        for i, row in enumerate(rows)
+        for k, column in enumerate(columns)
+        if IS_CHAOS_FULL or (i + k) % 2 == 0
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +176,21 @@ def host(shared_runtimes: Path) -> Iterator[HostUnderTest]:
     yield made
     made.destroy()
     shutil.rmtree(made.home.parent)
+
+
+@pytest.fixture
+def watched(host: HostUnderTest) -> HostUnderTest:
+    """The host, with its agent."""
+    host.environment["CHITTYOPS_AGENT"] = "on"
+    return host
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A webhook of a team that wants to be told."""
+    made = Webhook()
+    yield made
+    made.close()
 
 
 def write_app(

@@ -7,11 +7,8 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,57 +22,12 @@ from chittyops_core.host.agent_process import PAGE_HOST
 from chittyops_core.host.fetch import fetch
 from chittyops_core.model.monitoring import AlertState, Message, Severity
 from chittyops_core.monitor.store import Store
-from conftest import HostUnderTest, make_host, write_app
+from conftest import HostUnderTest, write_app
+from webhook import Webhook
 
 pytestmark = pytest.mark.host
 
 WEB = "hello.production/web"
-
-
-class Webhook:
-    """A channel that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                said = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.messages.append(json.loads(said))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"json://127.0.0.1:{self.server.server_address[1]}/hook"
-
-    @property
-    def titles(self) -> list[str]:
-        return [message["title"] for message in self.messages]
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    hook = Webhook()
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
-
-
-@pytest.fixture
-def watched(shared_runtimes: Path) -> Iterator[HostUnderTest]:
-    """A host with its agent."""
-    host = make_host(shared_runtimes)
-    host.environment["CHITTYOPS_AGENT"] = "on"
-    yield host
-    host.destroy()
 
 
 def state(host: HostUnderTest) -> dict[str, Any] | None:
@@ -143,7 +95,7 @@ def test_an_outage_is_told_once_and_shown_as_it_is(
 ) -> None:
     """Frozen, then well again: one message, an incident, and no alarm of what depends on it."""
     watched.deploy(app)
-    assert watched.run("notify", "add", "team", stdin=webhook.address).returncode == 0
+    assert watched.run("notify", "add", "team", stdin=webhook.url).returncode == 0
     assert watched.run("notify", "test", "team").returncode == 0
     assert webhook.titles == ["A test by ChittyOps"]
     assert wait_until(lambda: monitor(watched, WEB).get("state") == "ok", timeout_s=20)
@@ -151,8 +103,8 @@ def test_an_outage_is_told_once_and_shown_as_it_is(
 
     victim.send_signal(signal.SIGSTOP)
 
-    assert wait_until(lambda: len(webhook.messages) == 2, timeout_s=90), state(watched)
-    told = webhook.messages[1]
+    assert wait_until(lambda: len(webhook.posts) == 2, timeout_s=90), state(watched)
+    told = webhook.posts[1]
     assert told["title"] == "hello is not available"
     assert told["message_id"] == f"{WEB}:1"
     component = json.loads(page(watched, "/api/v2/summary.json").body)["components"][0]
@@ -184,7 +136,7 @@ def test_what_happened_before_anybody_was_named_is_told_to_nobody(
     tell = [sys.executable, "-m", "chittyops_core.host.tell", str(watched.home)]
     assert subprocess.run(tell, check=False).returncode == 0
 
-    watched.run("notify", "add", "team", stdin=webhook.address)
+    watched.run("notify", "add", "team", stdin=webhook.url)
     assert subprocess.run(tell, check=False).returncode == 0
 
     assert webhook.titles == []
@@ -194,7 +146,7 @@ def test_a_maintenance_is_silent_and_shown(
     watched: HostUnderTest, app: Path, webhook: Webhook
 ) -> None:
     watched.deploy(app)
-    watched.run("notify", "add", "team", stdin=webhook.address)
+    watched.run("notify", "add", "team", stdin=webhook.url)
     assert wait_until(lambda: monitor(watched, WEB).get("state") == "ok", timeout_s=20)
 
     done = watched.run("maintenance", "start", "hello.production", "--for", "1h", "--why", "Move")
@@ -319,7 +271,7 @@ def test_metrics_are_sent_on_as_otlp(watched: HostUnderTest, app: Path, webhook:
     """To a receiver that somebody named, with a secret of the host as its header."""
     watched.deploy(app)
     watched.run("secrets", "set", "token", stdin="Bearer of-good-news")
-    url = webhook.address.replace("json://", "http://")
+    url = webhook.url.replace("json://", "http://")
 
     unknown = watched.run(
         "metrics", "push", "add", "there", url, "--format", "otlp", "--secret", "no"
@@ -330,7 +282,7 @@ def test_metrics_are_sent_on_as_otlp(watched: HostUnderTest, app: Path, webhook:
 
     assert unknown.returncode == 1
     assert done.returncode == 0, done.stderr
-    assert wait_until(lambda: any("resourceMetrics" in m for m in webhook.messages), timeout_s=60)
+    assert wait_until(lambda: any("resourceMetrics" in m for m in webhook.posts), timeout_s=60)
     assert "of-good-news" not in watched.run("metrics", "push", "list", "--json").stdout
     assert watched.run("metrics", "push", "remove", "there").returncode == 0
 

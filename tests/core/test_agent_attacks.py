@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +42,11 @@ from chittyops_core.monitor.buffer import BufferedStore
 from chittyops_core.monitor.objective_files import parse
 from chittyops_core.monitor.remote import RemoteSender
 from chittyops_core.monitor.watch import Watch
-from conftest import FakeClock, HostUnderTest, make_host, write_app
+from conftest import IS_CHAOS_FULL, FakeClock, HostUnderTest, write_app
+from webhook import Webhook
 
 HELLO = Service("hello")
-KILLS = 200 if os.environ.get("CHITTYOPS_CHAOS") == "full" else 20
+KILLS = 200 if IS_CHAOS_FULL else 20
 
 # --- manifests: what a service that is kept apart may have watched --------------------------------
 
@@ -432,51 +432,6 @@ def test_credentials_in_an_url_attack(url: str) -> None:
 # --- on a real host -------------------------------------------------------------------------------
 
 
-class Webhook:
-    """A channel that keeps what it was told; paths that hold `deaf` are answered with 500."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                said = self.rfile.read(int(self.headers["Content-Length"]))
-                is_deaf = "deaf" in self.path
-                if not is_deaf:
-                    hook.messages.append(json.loads(said))
-                self.send_response(500 if is_deaf else 200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def fired(self) -> list[str]:
-        return [m["message_id"] for m in self.messages if m.get("state") == "firing"]
-
-
-@pytest.fixture
-def hook() -> Iterator[Webhook]:
-    made = Webhook()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-@pytest.fixture
-def attacked(shared_runtimes: Path) -> Iterator[HostUnderTest]:
-    """A host with its agent."""
-    made = make_host(shared_runtimes)
-    made.environment["CHITTYOPS_AGENT"] = "on"
-    yield made
-    made.destroy()
-    subprocess.run(["rm", "-r", str(made.home.parent)], check=True)
-
-
 def ask(host: HostUnderTest, name: str, path: str) -> tuple[int, bytes]:
     """Ask one of the agent's sockets; status 0 when nobody answers."""
     with closing(UnixHTTPConnection(str(host.home / "run" / name), timeout_s=5)) as agent:
@@ -523,36 +478,36 @@ def agents(host: HostUnderTest) -> list[psutil.Process]:
 @pytest.mark.chaos
 @pytest.mark.host
 @pytest.mark.long
-def test_kill_under_alerts_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:
+def test_kill_under_alerts_attack(watched: HostUnderTest, tmp_path: Path, webhook: Webhook) -> None:
     """The agent is killed -9 at random points while alerts fire: each is told, and told once."""
     chance = random.Random(7)
-    attacked.deploy(write_app(tmp_path / "hello", more=jobs(KILLS)))
-    added = attacked.run("notify", "add", "hook", stdin=f"json://127.0.0.1:{hook.port}/hook")
+    watched.deploy(write_app(tmp_path / "hello", more=jobs(KILLS)))
+    added = watched.run("notify", "add", "hook", stdin=webhook.url)
     assert added.returncode == 0, added.stderr
-    assert wait_until(lambda: is_well(attacked), timeout_s=30)
+    assert wait_until(lambda: is_well(watched), timeout_s=30)
 
     for number in range(KILLS):
         # While it starts again nobody listens; a job whose ping was not taken tries again.
-        assert wait_until(lambda n=number: ping(attacked, f"job-{n}", "fail"), timeout_s=60), number
+        assert wait_until(lambda n=number: ping(watched, f"job-{n}", "fail"), timeout_s=60), number
         time.sleep(chance.uniform(0, 2.5))
-        for each in agents(attacked):
+        for each in agents(watched):
             each.kill()
 
     expected = sorted(f"hello.production/job-{number}:1" for number in range(KILLS))
-    wait_until(lambda: len(set(hook.fired())) >= KILLS, timeout_s=90)
+    wait_until(lambda: len(set(webhook.fired)) >= KILLS, timeout_s=90)
     time.sleep(3)
-    assert sorted(hook.fired()) == expected
-    assert wait_until(lambda: len(agents(attacked)) == 1, timeout_s=20)
+    assert sorted(webhook.fired) == expected
+    assert wait_until(lambda: len(agents(watched)) == 1, timeout_s=20)
 
 
 @pytest.mark.host
-def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> None:
+def test_app_socket_flood_attack(watched: HostUnderTest, tmp_path: Path) -> None:
     """Huge lines, fake metrics, thousands of pings: others are looked at in time."""
-    attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
-    attacked.deploy(write_app(tmp_path / "other", "other"))
-    assert wait_until(lambda: is_well(attacked), timeout_s=30)
-    agent = agents(attacked)[0]
-    path = str(Layout(attacked.home).app_socket(HELLO))
+    watched.deploy(write_app(tmp_path / "hello", more=jobs(1)))
+    watched.deploy(write_app(tmp_path / "other", "other"))
+    assert wait_until(lambda: is_well(watched), timeout_s=30)
+    agent = agents(watched)[0]
+    path = str(Layout(watched.home).app_socket(HELLO))
     line = b'{"v":1,"type":"ping","monitor":"job-0","word":"fail"}\n'
     series = ",".join(f'{{"labels":{{"l":"{n}"}},"value":{n}}}' for n in range(9000))
     report = f'{{"name":"a%d","kind":"counter","series":[{series}]}}'
@@ -576,69 +531,69 @@ def test_app_socket_flood_attack(attacked: HostUnderTest, tmp_path: Path) -> Non
                 except OSError:
                     continue
 
-    assert wait_until(lambda: stands(attacked)["other.production/web"]["at"], timeout_s=20)
-    before = stands(attacked)["other.production/web"]["at"]
+    assert wait_until(lambda: stands(watched)["other.production/web"]["at"], timeout_s=20)
+    before = stands(watched)["other.production/web"]["at"]
     end = time.monotonic() + 5
     floods = [threading.Thread(target=flood, args=(n % 4,)) for n in range(8)]
     for each in floods:
         each.start()
     time.sleep(11)
     began = time.monotonic()
-    now = stands(attacked)
+    now = stands(watched)
     took = time.monotonic() - began
     for each in floods:
         each.join()
 
-    assert agents(attacked)[0] == agent
+    assert agents(watched)[0] == agent
     assert took < 5
     assert now["other.production/web"]["at"] > before
     assert now["other.production/web"]["state"] == "ok"
     assert agent.memory_info().rss < 300 << 20
     assert agent.num_fds() < 200
-    assert wait_until(lambda: ping(attacked, "job-0", ""), timeout_s=10)
+    assert wait_until(lambda: ping(watched, "job-0", ""), timeout_s=10)
 
 
 @pytest.mark.host
-def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook: Webhook) -> None:
+def test_token_in_the_open_attack(watched: HostUnderTest, tmp_path: Path, webhook: Webhook) -> None:
     """A channel's or receiver's token stands in no file, argument, environment, report or page."""
-    attacked.deploy(write_app(tmp_path / "hello", more=jobs(1)))
+    watched.deploy(write_app(tmp_path / "hello", more=jobs(1)))
     token, password = "TOKEN-7fe1", "pass-0ce2"
-    attacked.run("secrets", "set", "receiver", stdin=f"Bearer {token}")
+    watched.run("secrets", "set", "receiver", stdin=f"Bearer {token}")
     for name, path in (("takes", "otlp"), ("refuses", "deaf")):
-        url = f"http://127.0.0.1:{hook.port}/{path}"
+        url = f"http://127.0.0.1:{webhook.port}/{path}"
         push = ("metrics", "push", "add", name, url, "--format", "otlp", "--secret", "receiver")
-        assert attacked.run(*push).returncode == 0
+        assert watched.run(*push).returncode == 0
     for name, path in (("good", "good"), ("bad", "deaf")):
-        address = f"json://bot:{password}@127.0.0.1:{hook.port}/{path}/{token}?+Auth={token}"
-        assert attacked.run("notify", "add", name, stdin=address).returncode == 0
-    said = [attacked.run("notify", "add", "no", stdin=f"nonsense://{token}:{password}@x/"),
-            attacked.run("notify", "test", "bad")]  # fmt: skip
-    assert wait_until(lambda: is_well(attacked), timeout_s=30)
-    assert ping(attacked, "job-0", "fail")
+        address = f"json://bot:{password}@127.0.0.1:{webhook.port}/{path}/{token}?+Auth={token}"
+        assert watched.run("notify", "add", name, stdin=address).returncode == 0
+    said = [watched.run("notify", "add", "no", stdin=f"nonsense://{token}:{password}@x/"),
+            watched.run("notify", "test", "bad")]  # fmt: skip
+    assert wait_until(lambda: is_well(watched), timeout_s=30)
+    assert ping(watched, "job-0", "fail")
     seen: set[str] = set()
 
     def has_told() -> bool:
-        for process in attacked.processes():
+        for process in watched.processes():
             try:
                 seen.update(process.cmdline())
                 seen.update(process.environ().values())
             except psutil.Error:
                 continue
-        return len(hook.fired()) == 1
+        return len(webhook.fired) == 1
 
     assert wait_until(has_told, timeout_s=30)
     time.sleep(2)
     has_told()
     said += [
-        attacked.run(*words)
+        watched.run(*words)
         for words in (("status", "--json"), ("status",), ("incidents", "--json"), ("incidents",),
                       ("notify", "list"), ("metrics", "push", "list", "--json"),
                       ("metrics", "show"), ("logs", "--app", "hello"))
     ]  # fmt: skip
     shown = [done.stdout + done.stderr for done in said]
-    shown += [ask(attacked, "page.sock", path)[1].decode() for path in ("/", "/history.atom")]
-    for path in attacked.home.rglob("*"):
-        if path.is_file() and "runtime" not in path.relative_to(attacked.home).parts:
+    shown += [ask(watched, "page.sock", path)[1].decode() for path in ("/", "/history.atom")]
+    for path in watched.home.rglob("*"):
+        if path.is_file() and "runtime" not in path.relative_to(watched.home).parts:
             shown.append(path.read_bytes().decode(errors="replace"))
 
     assert (said[0].returncode, said[1].returncode) == (2, 1)
@@ -648,7 +603,7 @@ def test_token_in_the_open_attack(attacked: HostUnderTest, tmp_path: Path, hook:
 
 
 @pytest.mark.host
-def test_page_from_another_machine_attack(attacked: HostUnderTest, app: Path) -> None:
+def test_page_from_another_machine_attack(watched: HostUnderTest, app: Path) -> None:
     """Listening everywhere, the page is for this machine alone, whatever the request says."""
     theirs = next(
         (a.address for found in psutil.net_if_addrs().values() for a in found
@@ -656,13 +611,13 @@ def test_page_from_another_machine_attack(attacked: HostUnderTest, app: Path) ->
     )  # fmt: skip
     if theirs is None:
         pytest.skip("this machine has no address but its own")
-    bound = attacked.run("host", "start", "--bind", "0.0.0.0", "--http-port", str(attacked.http))
+    bound = watched.run("host", "start", "--bind", "0.0.0.0", "--http-port", str(watched.http))
     assert bound.returncode == 0, bound.stderr
-    attacked.deploy(app)
-    assert wait_until(lambda: is_well(attacked), timeout_s=30)
+    watched.deploy(app)
+    assert wait_until(lambda: is_well(watched), timeout_s=30)
 
     def answer(address: str, host: str, more: str = "", path: str = "/") -> str:
-        with closing(socket.create_connection((address, attacked.http), timeout=10)) as peer:
+        with closing(socket.create_connection((address, watched.http), timeout=10)) as peer:
             peer.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n"
                          .encode())  # fmt: skip
             with peer.makefile("rb") as file:
@@ -670,7 +625,7 @@ def test_page_from_another_machine_attack(attacked: HostUnderTest, app: Path) ->
 
     name = "status.localhost"
     assert "<title>" in answer("127.0.0.1", name)
-    for host in (name, name.upper(), f"{name}:{attacked.http}", f"{name}."):
+    for host in (name, name.upper(), f"{name}:{watched.http}", f"{name}."):
         for more in ("", "X-Forwarded-For: 127.0.0.1\r\n", "Forwarded: for=127.0.0.1\r\n",
                      "X-Real-IP: 127.0.0.1\r\n"):  # fmt: skip
             for path in ("/", f"http://{name}/", "//", "/api/v2/summary.json"):
@@ -683,16 +638,16 @@ def test_page_from_another_machine_attack(attacked: HostUnderTest, app: Path) ->
 
 
 @pytest.mark.host
-def test_markup_and_paths_attack(attacked: HostUnderTest, app: Path) -> None:
+def test_markup_and_paths_attack(watched: HostUnderTest, app: Path) -> None:
     """Nothing that somebody wrote becomes markup; no path leads out of the page."""
-    attacked.deploy(app)
+    watched.deploy(app)
     why = "<script>alert(1)</script>\"'><img src=x onerror=y> {name} %00 &lt;"
-    started = attacked.run("maintenance", "start", "hello.production", "--for", "1h", "--why", why)
+    started = watched.run("maintenance", "start", "hello.production", "--for", "1h", "--why", why)
     assert started.returncode == 0, started.stderr
-    assert wait_until(lambda: b"alert(1)" in ask(attacked, "page.sock", "/")[1], timeout_s=20)
+    assert wait_until(lambda: b"alert(1)" in ask(watched, "page.sock", "/")[1], timeout_s=20)
 
     for path in ("/", "/history.atom", "/api/v2/summary.json", "/api/v2/incidents.json"):
-        status, body = ask(attacked, "page.sock", path)
+        status, body = ask(watched, "page.sock", path)
         assert status == 200
         if not path.endswith("json"):
             assert b"<script" not in body
@@ -701,15 +656,15 @@ def test_markup_and_paths_attack(attacked: HostUnderTest, app: Path) -> None:
                  "/metrics", "/incidents/../../x", "/badge/..%2f..%2fx/status.svg", "/ping/a/b",
                  "/api/v2/../../metrics.json", "/incidents/%00", "/badge/%ff/uptime/30d.svg",
                  "/badge/<script>/status.svg", "/" + "a" * 15_000):  # fmt: skip
-        status, body = ask(attacked, "page.sock", path)
+        status, body = ask(watched, "page.sock", path)
         assert status in (400, 404), (path, status)
         assert b"<script>" not in body
-    assert ask(attacked, "page.sock", "/" + "a" * 20_000)[0] in (0, 414, 431)
-    assert is_well(attacked) or wait_until(lambda: is_well(attacked), timeout_s=20)
+    assert ask(watched, "page.sock", "/" + "a" * 20_000)[0] in (0, 414, 431)
+    assert is_well(watched) or wait_until(lambda: is_well(watched), timeout_s=20)
 
 
 @pytest.mark.host
-def test_hostile_release_attack(attacked: HostUnderTest, tmp_path: Path) -> None:
+def test_hostile_release_attack(watched: HostUnderTest, tmp_path: Path) -> None:
     """Objectives that cannot be read cost their own service its objectives, and nobody else."""
     folder = write_app(tmp_path / "hello")
     (folder / "slo").mkdir()
@@ -717,27 +672,27 @@ def test_hostile_release_attack(attacked: HostUnderTest, tmp_path: Path) -> None
     hostile = ('version: "\\UFFFFFFFF"', "version: !!bool x", "[" * 99_999)
     for text in hostile:
         (folder / "slo/0.yaml").write_text(text)
-        assert "0.yaml" in attacked.refuse(folder)
+        assert "0.yaml" in watched.refuse(folder)
     (folder / "slo/0.yaml").unlink()
-    attacked.deploy(folder)
-    (kept,) = attacked.home.glob("artifacts/*/app/slo")
+    watched.deploy(folder)
+    (kept,) = watched.home.glob("artifacts/*/app/slo")
     for number, text in enumerate(hostile):  # As an older caller would have let through.
         (kept / f"{number}.yaml").write_text(text)
-    attacked.deploy(write_app(tmp_path / "other", "other"))
+    watched.deploy(write_app(tmp_path / "other", "other"))
 
     for _ in range(2):
-        assert wait_until(lambda: "other.production/web" in stands(attacked), timeout_s=30)
-        assert wait_until(lambda: is_well(attacked), timeout_s=30)
-        objectives = json.loads(ask(attacked, "agent.sock", "/v1/state")[1])["objectives"]
+        assert wait_until(lambda: "other.production/web" in stands(watched), timeout_s=30)
+        assert wait_until(lambda: is_well(watched), timeout_s=30)
+        objectives = json.loads(ask(watched, "agent.sock", "/v1/state")[1])["objectives"]
         assert [each["objective"] for each in objectives] == ["web"]
-        for each in agents(attacked):
+        for each in agents(watched):
             each.kill()
         time.sleep(0.5)
 
 
 @pytest.mark.host
 @pytest.mark.long
-def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, hook: Webhook) -> None:
+def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, webhook: Webhook) -> None:
     """The agent goes on watching, says that its disk is full, and tells all when there is room."""
     base = Path(tempfile.mkdtemp(prefix="cd-", dir="/tmp"))
     mounted = subprocess.run(
@@ -753,7 +708,7 @@ def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, hook: Webhook) 
     host.environment["CHITTYOPS_AGENT"] = "on"
     try:
         report = host.deploy(write_app(tmp_path / "hello", more=jobs(3)))
-        host.run("notify", "add", "hook", stdin=f"json://127.0.0.1:{hook.port}/hook")
+        host.run("notify", "add", "hook", stdin=webhook.url)
         assert wait_until(lambda: is_well(host), timeout_s=90)
         with (base / "filler").open("ab", buffering=0) as file:
             for size in (1 << 20, 4096, 512, 1):
@@ -776,11 +731,11 @@ def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, hook: Webhook) 
         assert host.get(report) == "one"
         (base / "filler").unlink()
 
-        assert wait_until(lambda: len(hook.fired()) >= 2, timeout_s=90)
+        assert wait_until(lambda: len(webhook.fired) >= 2, timeout_s=90)
         assert agents(host)[0] == agent
         assert json.loads(ask(host, "agent.sock", "/v1/state")[1])["trouble"] == ""
         time.sleep(2)
-        assert sorted(hook.fired()) == [f"{name}:1" for name in firing]
+        assert sorted(webhook.fired) == [f"{name}:1" for name in firing]
     finally:
         host.destroy()
         subprocess.run(["umount", "-l", str(base)], check=True)

@@ -13,7 +13,7 @@ from chittyops_core.deploy.engine import Event, EventKind
 from chittyops_core.errors import DeployInterruptedError
 from chittyops_core.testing.load import Load
 from chittyops_lite_chitty_apps import ChittyAppsOpsLite
-from conftest import HostUnderTest, address_of, write_app
+from conftest import HostUnderTest, address_of, chessboard, write_app
 
 pytestmark = pytest.mark.host
 
@@ -21,8 +21,10 @@ BEFORE = ["built", "staged", "gated"]
 AFTER = ["soaked", "drained"]
 
 
-@pytest.mark.parametrize("phase", BEFORE + AFTER)
-@pytest.mark.parametrize("strategy", ["blue-green", "recreate"])
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    ("phase", "strategy"), chessboard(BEFORE + AFTER, ["blue-green", "recreate"])
+)
 def test_ctrl_c_undoes_before_the_switch_and_finishes_after_it(
     host: HostUnderTest, app: Path, monkeypatch: pytest.MonkeyPatch, phase: str, strategy: str
 ) -> None:

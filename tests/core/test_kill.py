@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -11,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from chittyops_core.testing.load import Load
-from conftest import HostUnderTest, address_of, require_nothing_left, write_app
+from conftest import IS_CHAOS_FULL, HostUnderTest, address_of, require_nothing_left, write_app
 
 pytestmark = [pytest.mark.chaos, pytest.mark.host, pytest.mark.long]
 
 SCRIPT = Path(__file__).with_name("deploy_killed.py")
-IS_FULL = os.environ.get("CHITTYOPS_CHAOS") == "full"
-"""All points five times over; else each strategy takes every second one, the other the others."""
 
 
 @pytest.mark.parametrize("strategy", ["blue-green", "recreate"])
@@ -36,7 +33,7 @@ def test_kill_at_every_point_converges_at_the_next_command(
 
     with Load(address_of(report), pause_s=0.003) as load:
         every = range(len(points))
-        for at in list(every) * 5 if IS_FULL else every[strategy == "recreate" :: 2]:
+        for at in list(every) * 5 if IS_CHAOS_FULL else every[strategy == "recreate" :: 2]:
             version = f"killed at {at}"
             folder = write_app(app, version=version, more=more)
             seen = _deploy(host, folder, tmp_path / f"{at}-{time.monotonic_ns()}", at=at)

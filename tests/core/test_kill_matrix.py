@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -21,12 +20,10 @@ from chittyops_core.deploy.journal import Phase
 from chittyops_core.errors import ChittyOpsError
 from chittyops_core.testing.load import Load, Mode, Tally
 from chittyops_lite_chitty_apps import ChittyAppsOpsLite
-from conftest import HostUnderTest, address_of, require_nothing_left, write_app
+from conftest import IS_CHAOS_FULL, HostUnderTest, address_of, require_nothing_left, write_app
 
 pytestmark = [pytest.mark.chaos, pytest.mark.host, pytest.mark.long]
 
-IS_FULL = os.environ.get("CHITTYOPS_CHAOS") == "full"
-"""All phases five times over; else each strategy takes every second one, the other the others."""
 PHASES = (Phase.BUILT, Phase.STAGED, Phase.GATED, Phase.SERVED, Phase.SOAKED, Phase.DRAINED)
 GET = (Mode("GET", keep_alive=False), Mode("GET"))
 
@@ -88,7 +85,7 @@ def test_whatever_is_killed_whenever_the_next_command_finds_all_well(
     report = host.deploy(write_app(app, version="0", more=more))
     cells = []
 
-    for phase in PHASES * 5 if IS_FULL else PHASES[strategy == "recreate" :: 2]:
+    for phase in PHASES * 5 if IS_CHAOS_FULL else PHASES[strategy == "recreate" :: 2]:
         folder = write_app(app, version=f"{phase} {len(cells)}", more=more)
         with Load(address_of(report), modes=GET, pause_s=0.003) as load:
             cells.append(_kill(host, folder, victim, phase, load.tally))

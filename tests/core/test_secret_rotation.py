@@ -4,7 +4,6 @@ the old one; nothing shows a value, and a crash leaves nothing half done."""
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from chittyops_core.host import HostClient
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
 from chittyops_core.testing.load import Load
-from conftest import HostUnderTest, address_of, write_app
+from conftest import IS_CHAOS_FULL, HostUnderTest, address_of, write_app
 
 pytestmark = pytest.mark.host
 
@@ -202,8 +201,7 @@ def test_kill_in_the_middle_of_a_rotation(host: HostUnderTest, tmp_path: Path) -
     total = len(_rotate(host, tmp_path / "all", at=-1))
     assert total >= 30
 
-    is_full = os.environ.get("CHITTYOPS_CHAOS") == "full"
-    for turn, at in enumerate(range(0, total, 5 if is_full else 11)):
+    for turn, at in enumerate(range(0, total, 5 if IS_CHAOS_FULL else 11)):
         _rotate(host, tmp_path / str(at), at=at)
         stored = (host.home / "secrets/values.json").read_text()
         words = ("recover",) if turn % 2 else ("secrets", "rotate", "shared/key", "--yes")

@@ -13,9 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import HostUnderTest, build_publicly, write_app
+from conftest import HostUnderTest, build_publicly, chessboard, write_app
 
 pytestmark = pytest.mark.host
+
+MOMENTS = ["note: one: KEY", "processes started", "gated", "note: two: KEY"]
 
 
 def seen_env(host: HostUnderTest, report: dict[str, Any], name: str) -> str:
@@ -193,8 +195,8 @@ def test_two_rotations_at_once(host: HostUnderTest, tmp_path: Path) -> None:
     assert all((s["health"], s["unfinished"]) == ("healthy", 0) for s in host.status())
 
 
-@pytest.mark.parametrize("at", ["note: one: KEY", "processes started", "gated", "note: two: KEY"])
-@pytest.mark.parametrize("to_all", [False, True], ids=["kill", "terminal"])
+@pytest.mark.chaos
+@pytest.mark.parametrize(("at", "to_all"), chessboard(MOMENTS, [False, True]))
 def test_ctrl_c_in_the_middle_and_rotate_again(
     host: HostUnderTest, tmp_path: Path, at: str, to_all: bool
 ) -> None:

@@ -15,8 +15,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,62 +24,13 @@ from chittyops_core.model.monitoring import AlertState, Message, Severity
 from chittyops_core.monitor.deliver import Delivery, spawn
 from chittyops_core.monitor.outbox import Outbox, Outcome
 from chittyops_core.monitor.store import Store
+from conftest import IS_CHAOS_FULL
+from webhook import Webhook
 
 pytest.importorskip("apprise", reason="the extra [local] brings it")
 
 DRIVER = Path(__file__).with_name("outbox_driver.py")
-KILLS = 200 if os.environ.get("CHITTYOPS_CHAOS") == "full" else 40
-
-
-class Webhook:
-    """Takes what Apprise's `json://` posts. *answer* gives each post its status."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.posts: list[dict[str, str]] = []
-        self.keys: list[str | None] = []
-        self.answer: Callable[[dict[str, str]], int] = lambda _: 200
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                hook.posts.append(body)
-                hook.keys.append(self.headers["Idempotency-Key"])
-                status = hook.answer(body)
-                try:
-                    self.send_response(status)
-                    self.end_headers()
-                except OSError:
-                    pass  # The deliverer was killed meanwhile.
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"json://127.0.0.1:{self.port}/hook"
-
-    @property
-    def ids(self) -> list[str]:
-        return [post["message_id"] for post in self.posts]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    webhook = Webhook()
-    yield webhook
-    webhook.close()
+KILLS = 200 if IS_CHAOS_FULL else 40
 
 
 @pytest.fixture
