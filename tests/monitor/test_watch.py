@@ -65,7 +65,9 @@ class Running:
         return found
 
     def state(self, name: str) -> AlertState | None:
-        alert = self.watch.alerts().get(name)
+        """Return where an alert stands on the disk, where its message is as well."""
+        store = self.watch.store.store
+        alert = store.alerts().get(name) if store is not None else None
         return alert.state if alert else None
 
     def total(self, name: str) -> int:
