@@ -163,7 +163,7 @@ def lock(session: nox.Session) -> None:
 
 @nox.session(python=PYTHON)
 def demo(session: nox.Session) -> None:
-    """Put three apps into service, redeploy under load, break one, roll back. `-- --once` ends."""
+    """Put three apps into service, redeploy, break, roll back, enrol. `-- --once` ends."""
     install(session)
     session.run("python", "tools/demo.py", *session.posargs)
 

@@ -1,4 +1,4 @@
-"""Three apps in service, redeployed under load, rolled back, one broken, one killed; all watched.
+"""Three apps in service, redeployed under load, rolled back, one broken, one killed; a parent sees.
 
     nox -s demo               shows it, then leaves the apps running until Ctrl-C
     nox -s demo -- --once     shows it and takes everything down again
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+import requests
 
 from chittyops_core import Deployment, OpsLite
 from chittyops_core.deploy.engine import Event, EventKind
@@ -41,6 +43,8 @@ from chittyops_lite_digital_dossier import DigitalDossierOpsLite
 GET = (Mode("GET", keep_alive=False), Mode("GET"))
 POST = (Mode("POST", keep_alive=False), Mode("POST"))
 PAUSE_S = 0.002
+ADMIN = "admin"
+_CHITTYOPS = str(Path(sys.executable).with_name("chittyops"))
 
 
 def main() -> None:
@@ -52,8 +56,8 @@ def main() -> None:
         Path(folder).chmod(0o711)  # The client's own OS user has to pass through.
         home = Path(folder) / "home"
         try:
-            with Webhook() as webhook:
-                lost = Show(Path(folder), home, webhook).run()
+            with Webhook() as webhook, ParentServer(Path(folder) / "parent") as parent:
+                lost = Show(Path(folder), home, webhook, parent).run()
                 if not once:
                     wait_for_ctrl_c()
         finally:
@@ -65,10 +69,13 @@ def main() -> None:
 class Show:
     """The demonstration, act by act."""
 
-    def __init__(self, folder: Path, home: Path, webhook: Webhook) -> None:
+    def __init__(
+        self, folder: Path, home: Path, webhook: Webhook, parent: ParentServer
+    ) -> None:
         self.folder = folder
         self.home = home
         self.webhook = webhook
+        self.parent = parent
         self.apps: list[tuple[str, OpsLite, str, Callable[[Path], Deployment]]] = []
         for name, cls in (("court-portal", CookCountyOpsLite), ("corner-shop", ChittyAppsOpsLite)):
             lite = cls(home=home, notify=show)
@@ -92,11 +99,12 @@ class Show:
         tallies["corner-shop, broken"] = self._break(served["corner-shop"])
         say("6. corner-shop is killed again and again; somebody is told")
         self._kill(served["corner-shop"])
+        say("7. A parent oversees the host")
+        self._enrol(served)
         return self._report(served, tallies)
 
     def _copy_starter(self, name: str, lite: OpsLite) -> None:
-        command = Path(sys.executable).with_name("chittyops")
-        subprocess.run([command, "new", lite.kind, self.folder / name], check=True)
+        subprocess.run([_CHITTYOPS, "new", lite.kind, self.folder / name], check=True)
         if lite.client and os.geteuid() == 0:
             # This interpreter may lie in a home directory, where no client's user can run it.
             with (self.folder / name / f"clients/{lite.client}.toml").open("a") as file:
@@ -157,6 +165,16 @@ class Show:
         if len(self.webhook.messages) != 1:
             raise AssertionError(f"one outage, these messages: {self.webhook.messages}")
 
+    def _enrol(self, served: dict[str, Deployment]) -> None:
+        """One command on each side; then the parent knows what runs here, and at which commit."""
+        token = self.parent.make_token()
+        command = [_CHITTYOPS, "enroll", self.parent.url, "-", "--name", "demo", "--yes"]
+        environment = {**os.environ, "CHITTYOPS_HOME": str(self.home)}
+        subprocess.run(command, input=token, text=True, check=True, env=environment)
+        slugs = sorted(done.service.slug for done in served.values())
+        wait_for(lambda: self.parent.services() == slugs, 60)
+        say(f"   the parent knows {', '.join(slugs)}")
+
     def _report(self, served: dict[str, Deployment], tallies: dict[str, Tally]) -> int:
         say("")
         say(f"{'':22} {'requests':>9} {'failed':>7} {'slowest':>9}")
@@ -171,6 +189,7 @@ class Show:
             say(f"{done.address.url:48} answers {answer.status}")
         port = os.environ["CHITTYOPS_HTTP_PORT"]
         say(f"http://{PAGE_HOST}:{port:<24} shows how all of them are")
+        say(f"{self.parent.url:48} the parent's dashboard, for {ADMIN}: {self.parent.password}")
         total = sum(tally.failed.total() for tally in tallies.values())
         say(f"\n{total} failed requests")
         return total
@@ -207,6 +226,46 @@ class Webhook:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class ParentServer:
+    """A parent on this machine, with SQLite, in a folder of its own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.password = secrets.token_urlsafe(12)
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make_token(self) -> str:
+        """Return a token that accepts who brings it."""
+        made = self._run("token", "create", "--name", "demo", "--auto-accept", "--json")
+        return str(json.loads(made)["token"])
+
+    def services(self) -> list[str]:
+        """Return the slugs of all services that it knows."""
+        shown = json.loads(self._run("children", "--json"))
+        return sorted(slug for child in shown["children"] for slug in child["services"])
+
+    def _run(self, *words: str, given: str = "") -> str:
+        command = [_CHITTYOPS, "parent", *words, "--data", str(self.data)]
+        done = subprocess.run(command, input=given, text=True, check=True, stdout=subprocess.PIPE)
+        return done.stdout
+
+    def __enter__(self) -> Self:
+        self._run("init", "--name", "Demo", "--admin", ADMIN, "--yes", given=self.password)
+        bind = self.url.removeprefix("http://")
+        self._process = subprocess.Popen(
+            [_CHITTYOPS, "parent", "serve", "--data", str(self.data), "--bind", bind],
+            stdout=subprocess.DEVNULL, stderr=(self.data / "log").open("wb"),
+        )  # fmt: skip
+        wait_for(lambda: _answers(self.url), 30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(timeout=30)
 
 
 @contextmanager
@@ -264,6 +323,19 @@ def set_variable(folder: Path, name: str, value: str) -> None:
     lines = [line for line in manifest.read_text().splitlines() if not line.startswith(name)]
     lines.insert(lines.index("[env]") + 1, f'{name} = "{value}"')
     manifest.write_text("\n".join(lines) + "\n")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthz", timeout=2).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def choose_ports() -> None:
