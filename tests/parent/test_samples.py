@@ -25,6 +25,7 @@ from chittyops_core.parent.database import Database
 from chittyops_core.parent.packing import pack_chunk, pack_row, unpack_chunk, unpack_row
 from chittyops_core.parent.samples import Retention, compact, forget, put, series
 from chittyops_core.parent.schema import metric_set, sample, sample_day, sample_hour
+from conftest import IS_CHAOS_FULL
 from parent.databases import open_database
 from parent.fleet_data import DAY, NAMES, SET, child_id, readings
 
@@ -275,6 +276,7 @@ database.close()
 """
 
 
+@pytest.mark.chaos
 def test_a_kill_in_the_middle_of_compaction_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Again and again, at random moments; every sample is in a row or in a chunk, and in one."""
     chance = random.Random(11)
@@ -285,7 +287,7 @@ def test_a_kill_in_the_middle_of_compaction_loses_and_doubles_nothing(tmp_path: 
             for n in range(20) for day in (1, 2, 3) for k in range(200)
         ]  # fmt: skip
         database.write(lambda c: put(c, rows))
-    is_done, kills = False, 0
+    is_done, kills, wanted = False, 0, 20 if IS_CHAOS_FULL else 2
     while not is_done:
         process = subprocess.Popen(
             [sys.executable, "-c", _KILLED, f"sqlite:///{tmp_path}/parent.db", str(NOW)],
@@ -293,7 +295,7 @@ def test_a_kill_in_the_middle_of_compaction_loses_and_doubles_nothing(tmp_path: 
         )  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
-        killer = threading.Timer(chance.uniform(0.0, 0.1) if kills < 3 else 60, process.kill)
+        killer = threading.Timer(chance.uniform(0.0, 0.1) if kills < wanted else 60, process.kill)
         killer.start()
         is_done = process.stdout.read() == "done\n"
         killer.cancel()
