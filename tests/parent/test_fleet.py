@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from chittyops_core.parent.schema import (
 )
 from chittyops_core.parent.schema import tally as tally_table
 from chittyops_core.parent.tally import Place
-from parent.databases import Statements
+from parent.databases import Statements, open_database
 from parent.fleet_data import DAY, NOW, child_id, fill
 
 CHILDREN = 200
@@ -420,8 +421,7 @@ def questions(connection: sa.Connection) -> Iterator[object]:
         ):  # fmt: skip
             page = fleet.children(connection, chosen, None, 5, order)
             yield page
-            if page.next:
-                yield fleet.children(connection, chosen, page.next, 5, order)
+            yield fleet.children(connection, chosen, page.next, 5, order)
     yield fleet.counts(connection)
     yield fleet.facets(connection)
     yield fleet.child_view(connection, child_id(0))
@@ -433,15 +433,14 @@ def questions(connection: sa.Connection) -> Iterator[object]:
     ):  # fmt: skip
         page = fleet.services(connection, wanted, None, 5)
         yield page
-        if page.next:
-            yield fleet.services(connection, wanted, page.next, 5)
+        yield fleet.services(connection, wanted, page.next, 5)
     yield fleet.history(connection, child_id(0), "menu-production")
     for asked in (
         {}, {"child_id": child_id(0)}, {"types": ("alert.fired",)},
         {"child_id": child_id(0), "types": ("deploy.served", "alert.fired")},
         {"since": NOW - DAY, "until": NOW},
     ):  # fmt: skip
-        yield fleet.events(connection, **asked)
+        yield fleet.events(connection, **asked, limit=5)
     yield fleet.activities(connection)
     yield fleet.activities(connection, object="child/x")
     yield fleet.activities(connection, actor="ada")
@@ -460,6 +459,45 @@ def test_no_question_scans_a_table_that_grows_with_the_fleet(fleet_of_200: Datab
 
     assert len(statements.plans) > 50
     assert statements.scans() == []
+
+
+def test_no_question_takes_more_steps_of_a_larger_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in instructions of SQLite's machine, from 300 children to 1,500."""
+    monkeypatch.setattr(fleet, "MAX_LOOKED", 20)
+    monkeypatch.setattr(fleet, "MAX_FOUND", 20)
+    steps = {}
+    for size in (300, 1500):
+        with open_database(f"sqlite:///{tmp_path}/{size}.db") as database:
+            database.write(lambda c, size=size: fill(c, size, sampled=1, events=2))
+            with database.reading() as connection:
+                steps[size] = _steps(connection)
+
+    grown = [
+        (number, small, large)
+        for number, (small, large) in enumerate(zip(steps[300], steps[1500], strict=True))
+        if large > 1.5 * small + 50
+    ]
+    assert grown == []
+
+
+def _steps(connection: sa.Connection) -> list[int]:
+    """Return for each question how many tens of instructions it takes."""
+    counted = [0]
+
+    def step() -> int:
+        counted[0] += 1
+        return 0
+
+    driver: Any = connection.connection.driver_connection
+    driver.set_progress_handler(step, 10)
+    took = []
+    for _ in questions(connection):
+        took.append(counted[0])
+        counted[0] = 0
+    driver.set_progress_handler(None, 0)
+    return took
 
 
 def test_no_upkeep_scans_a_table_that_grows_with_the_fleet(filled: Database) -> None:

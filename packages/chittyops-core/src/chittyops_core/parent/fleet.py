@@ -359,8 +359,8 @@ def facets(connection: sa.Connection) -> Facets:
     """Return what the fleet may be filtered by."""
     here = tally.places(connection)
     is_current = service.c.ended_at.is_(None)
-    is_label = terms.span(terms.LABEL)
-    labels = _distinct(connection, term.c.word, is_label)
+    is_label = term.c.word < terms.LABEL + terms.END
+    labels = _distinct(connection, term.c.word, is_label, above=terms.LABEL)
     return Facets(
         tuple(sorted({place.kind for place in here})),
         tuple(sorted({place.state for place in here})),
@@ -585,11 +585,18 @@ def _summed(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 
 def _distinct(
-    connection: sa.Connection, column: sa.Column[str], here: sa.ColumnElement[bool]
+    connection: sa.Connection,
+    column: sa.Column[str],
+    *here: sa.ColumnElement[bool],
+    above: str = "",
 ) -> tuple[str, ...]:
-    """Return the first values of an indexed column, with one search of the index for each."""
-    smallest = sa.select(sa.func.min(column)).where(here)
-    values = sa.select(smallest.where(column > "").scalar_subquery().label("value")).cte(
+    """Return the first values of an indexed column, with one search of the index for each.
+
+    *here* must not bound the column from below: of two such bounds SQLite takes the first one for
+    its search, and then walks over every row up to the second.
+    """
+    smallest = sa.select(sa.func.min(column)).where(*here)
+    values = sa.select(smallest.where(column > above).scalar_subquery().label("value")).cte(
         "found", recursive=True
     )
     following = smallest.where(column > values.c.value).scalar_subquery()
@@ -613,7 +620,7 @@ def services(
         UsageError: *after* is no cursor of such a list, or `below` is no version.
     """
     wanted = chosen or ServiceFilter()
-    keys, here = _service_access(wanted)
+    keys, here, first = _service_access(wanted)
     rest: list[sa.ColumnElement[bool]] = []
     if not wanted.ever:
         rest.append(service.c.ended_at.is_(None))
@@ -633,7 +640,7 @@ def services(
     ]  # fmt: skip
     if wanted.below is not None:
         rest.append(service.c.version < _version(wanted.below))
-    return _service_page(connection, keys, here, rest, after, limit)
+    return _service_page(connection, keys, here, rest, first, after, limit)
 
 
 def history(
@@ -661,17 +668,26 @@ _SERVICES = sa.select(service, child.c.name.label("child_name")).select_from(
 Key = tuple[sa.Column[Any], type]
 
 
-def _service_access(wanted: ServiceFilter) -> tuple[list[Key], list[sa.ColumnElement[bool]]]:
-    """Return by what the services are sorted, and the condition that an index answers."""
+def _service_access(
+    wanted: ServiceFilter,
+) -> tuple[list[Key], list[sa.ColumnElement[bool]], str]:
+    """Return by what services are sorted, what an index answers, and above what the first key is.
+
+    The first key is bounded from below by where the page begins, and by nothing else; see
+    `_distinct`.
+    """
     number: Key = (service.c.id, int)
     is_current = service.c.ended_at.is_(None)
     if wanted.child is not None:
         is_here = [service.c.child == wanted.child]
-        return [(service.c.slug, str), number], is_here if wanted.ever else [*is_here, is_current]
-    if wanted.commit:
-        return [(service.c.commit_id, str), number], [_begins(service.c.commit_id, wanted.commit)]
-    if wanted.release:
-        return [(service.c.release, str), number], [_begins(service.c.release, wanted.release)]
+        rest = [] if wanted.ever else [is_current]
+        return [(service.c.slug, str), number], [*is_here, *rest], ""
+    for column, beginning in (
+        (service.c.commit_id, wanted.commit),
+        (service.c.release, wanted.release),
+    ):
+        if beginning:
+            return [(column, str), number], [column < beginning + terms.END], beginning
     if wanted.ever:
         raise UsageError(
             "services that have ended are listed by child, commit or release only",
@@ -679,18 +695,19 @@ def _service_access(wanted: ServiceFilter) -> tuple[list[Key], list[sa.ColumnEle
         )
     if wanted.below is not None:
         is_below = service.c.version < _version(wanted.below)
-        return [(service.c.version, str), number], [is_current, is_below]
+        return [(service.c.version, str), number], [is_current, is_below], ""
     if wanted.app is not None:
-        return [(service.c.environment, str), number], [is_current, service.c.app == wanted.app]
+        is_app = service.c.app == wanted.app
+        return [(service.c.environment, str), number], [is_current, is_app], ""
     if wanted.client is not None:
-        return [number], [is_current, service.c.client == wanted.client]
+        return [number], [is_current, service.c.client == wanted.client], ""
     if wanted.kind is not None:
-        return [number], [is_current, service.c.kind == wanted.kind]
-    return [(service.c.app, str), (service.c.environment, str), number], [is_current]
+        return [number], [is_current, service.c.kind == wanted.kind], ""
+    return [(service.c.app, str), (service.c.environment, str), number], [is_current], ""
 
 
 def _begins(column: sa.Column[Any], beginning: str) -> sa.ColumnElement[bool]:
-    return sa.and_(column >= beginning, column < beginning + "\U0010ffff")
+    return sa.and_(column >= beginning, column < beginning + terms.END)
 
 
 def _version(text: str) -> str:
@@ -705,13 +722,18 @@ def _service_page(
     keys: list[Key],
     here: list[sa.ColumnElement[bool]],
     rest: list[sa.ColumnElement[bool]],
+    first: str,
     after: str | None,
     limit: int,
 ) -> Page[Service]:
     size = _size(limit)
     columns = [column for column, _ in keys]
     kinds = tuple(kind for _, kind in keys)
-    start = _cursor(after, kinds) if after else tuple("" if kind is str else -1 for kind in kinds)
+    start = tuple("" if kind is str else -1 for kind in kinds)
+    if first:
+        start = (first, *start[1:])
+    if after:
+        start = max(start, _cursor(after, kinds))
     looked = (
         sa.select(*dict.fromkeys((service.c.id, *columns)))
         .where(*here, _is_after(columns, start))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from chittyops_core.parent.schema import child, service, term
 
-__all__ = ["MAX_WORDS", "child_words", "label_word", "refresh", "span", "words_of"]
+__all__ = ["END", "LABEL", "MAX_WORDS", "child_words", "label_word", "refresh", "span", "words_of"]
 
 MAX_WORDS = 400
 """Of one child; more services than that say is not searched."""
@@ -24,6 +24,9 @@ MAX_LENGTH = 64
 
 MAX_QUERY = 8
 """Words of a search; more are ignored."""
+
+END = "\U0010ffff"
+"""After every letter: what begins with a word is below the word with this."""
 
 LABEL = "label:"
 """Before a label's `key=value`, so that it is found as a whole."""
@@ -81,7 +84,7 @@ def label_word(label: str) -> str:
 
 def span(word: str) -> sa.ColumnElement[bool]:
     """Return the condition that a stored word begins with *word*; it is a range of the index."""
-    return sa.and_(term.c.word >= word, term.c.word < word + "\U0010ffff")
+    return sa.and_(term.c.word >= word, term.c.word < word + END)
 
 
 def _wanted(connection: sa.Connection, child_id: str) -> set[str]:
