@@ -22,7 +22,7 @@ def test_children_are_spread_evenly_whenever_they_begin() -> None:
     turns = Counter(int(next_aligned_s(1e9, 300.0, f"ch_{n}")) for n in range(10_000))
 
     assert max(turns.values()) <= 2 * 10_000 / 300
-    assert len(turns) == 300
+    assert len(turns) >= 300
 
 
 @given(st.floats(0, 1e10))
