@@ -20,7 +20,9 @@ from chittyops_core.model.service import Service
 
 __all__ = [
     "boot_json",
+    "plain",
     "print_boot",
+    "print_bridge",
     "deployment_json",
     "fit",
     "print_deployment",
@@ -211,6 +213,11 @@ def _troubles(seen: Mapping[str, Any] | None) -> Iterator[str]:
             yield f"{monitor['monitor']}: {monitor['state']} since {since}: {why}"
     for each in seen["wrong"]:
         yield f"{each['monitor']}: not watched: {each['error']}"
+
+
+def plain(text: object) -> str:
+    """Return what somebody else wrote without signs that a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def boot_json(plan: BootPlan) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from chittyops_core._kit import files, wire
 from chittyops_core.deploy.journal import Journal
-from chittyops_core.deploy.targets.local import Layout
+from chittyops_core.deploy.targets.local import Layout, LocalTarget
 from chittyops_core.errors import NotFoundError
 from chittyops_core.host.bridge_events import is_enrolled, tell
 from chittyops_core.host.facts import host_facts
@@ -16,16 +16,80 @@ __all__ = ["BridgeSteps"]
 
 
 class BridgeSteps:
-    """What `Host` does about the parent; each public method is a step."""
+    """What `Host` does about its parent; each public method is a step."""
 
     _layout: Layout
     _journal: Journal
+    _target: LocalTarget
+
+    def step_bridge(self) -> Any:
+        """Return how it stands with the parent; None for a host that has none."""
+        if not is_enrolled(self._layout):
+            return None
+        from chittyops_core.bridge.status import status
+
+        return wire.to_wire(status(self._layout.bridge))
+
+    def step_bridge_grants(self) -> Any:
+        """Return what the parent may have, of each kind of service on this host."""
+        from chittyops_core.bridge.consent import Grants
+
+        files.ensure_private_dir(self._layout.bridge)
+        grants = Grants.read(self._layout.bridge)
+        services = {s.slug: self._journal.kind_of(s) or "" for s in self._journal.services()}
+        return {
+            "file": str(self._layout.bridge / "grants.toml"),
+            "caps": list(grants.caps(services.values())),
+            "services": {slug: grants.covers(slug, kind) for slug, kind in services.items()},
+        }
 
     def step_enrol(self, *, url: str, token: str, name: str) -> Any:
-        """Ask the parent to take this host; what came of it is kept, and reported from now on."""
+        """Ask a parent to take this host, and report to it from now on.
+
+        Whoever answers is believed only when it holds the key that the token names.
+        """
         from chittyops_core.bridge.enrol import enrol
 
         files.ensure_private_dir(self._layout.bridge)
-        membership = enrol(self._layout.bridge, url, token, name, host_facts())
+        facts = host_facts()
+        membership = enrol(self._layout.bridge, url, token, name or str(facts["hostname"]), facts)
         wake_bridge(self._layout.home)
         return wire.to_wire(membership)
+
+    def step_bridge_pause(self) -> None:
+        """Send nothing until `bridge_resume`; what happens meanwhile is kept."""
+        self._require_parent()
+        files.write_durably(self._layout.bridge / "paused", "")
+
+    def step_bridge_resume(self) -> None:
+        self._require_parent()
+        (self._layout.bridge / "paused").unlink(missing_ok=True)
+        wake_bridge(self._layout.home)
+
+    def step_bridge_sync(self) -> Any:
+        """Ask the agent to sync now; say whether one was there to be asked."""
+        self._require_parent()
+        return wake_bridge(self._layout.home)
+
+    def step_bridge_rotate(self) -> Any:
+        """Give this host a new key; return its id."""
+        self._require_parent()
+        from chittyops_core.bridge.enrol import rotate_key
+
+        key = rotate_key(self._layout.bridge)
+        tell(self._layout, "bridge.key_rotated", key=key)
+        return key
+
+    def step_bridge_leave(self, *, reason: str, force: bool) -> None:
+        """Report no more. With *force* also where the parent cannot be told."""
+        self._require_parent()
+        from chittyops_core.bridge.enrol import leave
+
+        leave(self._layout.bridge, reason, force=force)
+
+    def _require_parent(self) -> None:
+        if not is_enrolled(self._layout):
+            raise NotFoundError(
+                "this host has no parent",
+                remedy="`chittyops enroll URL TOKEN` gives it one; the token comes from there.",
+            )

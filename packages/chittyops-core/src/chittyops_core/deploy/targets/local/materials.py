@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from importlib.metadata import Distribution, distributions
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -48,20 +48,21 @@ def _interpreter(venv: Path) -> Iterator[dict[str, Any]]:
 
 
 def _packages(venv: Path) -> list[dict[str, Any]]:
-    """Return the distributions in *venv*; their metadata is read, nothing of them is run."""
-    folders = [str(found) for found in sorted(venv.glob("lib/python*/site-packages"))]
-    found = {
-        component["purl"]: component
-        for each in (distributions(path=folders) if folders else ())
-        if (component := _component(each)) is not None
-    }
+    """Return the distributions in *venv*, by purl; nothing of them is imported or run."""
+    found = {}
+    for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
+        component = _component(folder)
+        found[component["purl"]] = component
     return [found[purl] for purl in sorted(found)]
 
 
-def _component(package: Distribution) -> dict[str, Any] | None:
-    name, version = package.metadata["Name"], package.metadata["Version"]
-    if not name or not version:
-        return None
+def _component(folder: Path) -> dict[str, Any]:
+    """Return a package by its metadata; by its folder's name (PEP 376) where that is no text."""
+    metadata = folder / "METADATA"
+    text = metadata.read_text(errors="replace") if metadata.is_file() else ""
+    headers = HeaderParser().parsestr(text)
+    first, _, second = folder.name.removesuffix(".dist-info").partition("-")
+    name, version = str(headers["Name"] or first), str(headers["Version"] or second)
     plain = re.sub(r"[-_.]+", "-", name).lower()  # PyPA's normalised names, as purl wants them
     purl = f"pkg:pypi/{quote(plain, safe='')}@{quote(version, safe='.-_')}"
     component = {"type": "library", "name": name, "version": version, "purl": purl}
