@@ -228,8 +228,7 @@ class Outbox:
     def _put(self, db: sqlite3.Connection, kind: ItemKind, text: str, urgent: bool) -> int:
         size, at = len(text.encode()), self._now()
         seq = db.execute(
-            "INSERT INTO item (kind, at, urgent, may_drop, size, body) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO item (kind, at, urgent, may_drop, size, body) VALUES (?, ?, ?, ?, ?, ?)",
             (kind.value, at, urgent, kind not in NEVER_DROPPED, size, text),
         ).lastrowid
         _set(db, "owed_bytes", _number(db, "owed_bytes") + size)

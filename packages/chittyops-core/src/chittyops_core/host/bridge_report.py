@@ -112,9 +112,13 @@ class Reporter:
                 "why": _why(f"{slug}/", alerts),
                 "since": since_of(monitors, alerts) or self._started,
             }
-        ill = [n for n in _HOST_MONITORS if n in alerts and alerts[n].state is AlertState.FIRING]
-        status = _of_host(statuses, is_ill=bool(ill))
-        return {"status": status.value, "why": _why("host/", alerts), "services": services}
+        ill = any(name in alerts and _fires(alerts[name]) for name in _HOST_MONITORS)
+        own = {
+            "status": (Status.DEGRADED if ill else Status.OPERATIONAL).value,
+            "why": _why("host/", alerts),
+        }
+        status = _of_host(statuses, is_ill=ill).value
+        return {"status": status, "host": own, "services": services}
 
     def statuses(self) -> dict[str, str]:
         """Return the Status of each service, and of the host under the empty name."""

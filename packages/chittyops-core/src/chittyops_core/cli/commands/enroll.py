@@ -44,7 +44,7 @@ def command(url: str, token: str, name: str, yes: bool, as_json: bool) -> None:
     from chittyops_core.cli import render
     from chittyops_core.host import HostClient
 
-    given = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105
+    given = sys.stdin.readline().strip() if token == "-" else token
     with HostClient() as host:
         _print_plan(url, given, host.bridge_grants())
         if not yes:
