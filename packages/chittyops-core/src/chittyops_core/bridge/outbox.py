@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from attrs import frozen
 
 from chittyops_core._kit.locks import FileLock, pause
 from chittyops_core._kit.logs import get_logger
+from chittyops_core.bridge.bodies import to_text
 from chittyops_core.bridge.protocol import NEVER_DROPPED, ItemKind
-from chittyops_core.errors import StoreError, UsageError
+from chittyops_core.errors import StoreError
 from chittyops_core.monitor.schema import transaction
 
 __all__ = ["MAX_BODY_BYTES", "Backlog", "Batch", "Dead", "Item", "Limits", "Outbox"]
@@ -36,8 +37,6 @@ VERSION = 1
 BUSY_S = 30.0
 MAX_BODY_BYTES = 256 << 10
 """Of one item: a quarter of what a request may have, so that one alone always fits."""
-MAX_DEPTH = 32
-"""Of lists and objects in each other, so that no reader has to give up on one that is kept."""
 
 SPARE_NUMBERS = 64
 """Requests whose numbers are noted ahead: five hours of syncs while the disk is full."""
@@ -204,8 +203,9 @@ class Outbox:
             UsageError: The body is no JSON, or larger than `MAX_BODY_BYTES`.
             StoreError: See the class.
         """
+        text = to_text(body, MAX_BODY_BYTES)
         with self._writing(durable=kind is not ItemKind.METRICS) as db:
-            return self._put(db, kind, _json(body), urgent)
+            return self._put(db, kind, text, urgent)
 
     def put_all(
         self, items: Sequence[tuple[ItemKind, object, bool]], *, note: tuple[str, object]
@@ -218,7 +218,7 @@ class Outbox:
             UsageError: See `put`.
             StoreError: See the class.
         """
-        texts = [(kind, _json(body), urgent) for kind, body, urgent in items]
+        texts = [(kind, to_text(body, MAX_BODY_BYTES), urgent) for kind, body, urgent in items]
         with self._writing(durable=True) as db:
             for kind, text, urgent in texts:
                 self._put(db, kind, text, urgent)
@@ -285,6 +285,12 @@ class Outbox:
             stream = _new_stream(db)
             self._given = self._reserved = 0
         return stream
+
+    def withdraw(self, seqs: Iterable[int]) -> None:
+        """Forget items that the child's operator no longer lets out, of whatever kind."""
+        with self._writing(durable=True) as db:
+            for seq in seqs:
+                _drop(db, "seq = ?", _number(db, "acked"), seq, why="not granted any more")
 
     def set_apart(self, seq: int, why: str) -> bool:
         """Put an item that the parent cannot take where it holds up no other.
@@ -530,7 +536,10 @@ def _new_stream(db: sqlite3.Connection) -> str:
     return stream
 
 
-def _drop(db: sqlite3.Connection, which: str, acked: int, *values: object) -> None:
+def _drop(
+    db: sqlite3.Connection, which: str, acked: int, *values: object,
+    why: str = "too much or too old is owed",
+) -> None:  # fmt: skip
     """Delete what is owed and meets the condition *which*, of ours; count it by kind."""
     where = f"seq > {acked} AND ({which})"
     counted = db.execute(
@@ -545,7 +554,7 @@ def _drop(db: sqlite3.Connection, which: str, acked: int, *values: object) -> No
             "ON CONFLICT (kind) DO UPDATE SET count = count + excluded.count",
             (kind, count),
         )
-        log.warning("outbox.dropped", kind=kind, count=count, why="too much or too old is owed")
+        log.warning("outbox.dropped", kind=kind, count=count, why=why)
 
 
 def _count_owed(db: sqlite3.Connection) -> None:
@@ -572,38 +581,6 @@ def _set(db: sqlite3.Connection, name: str, value: object) -> None:
 
 def _exists(db: sqlite3.Connection, question: str, value: int) -> bool:
     return db.execute(f"{question} LIMIT 1", (value,)).fetchone() is not None
-
-
-def _json(body: object) -> str:
-    """Return *body* as JSON text that every reader takes."""
-    try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"an item's body is no JSON: {error}") from error
-    raw = text.encode("utf-8", "replace")
-    if len(raw) > MAX_BODY_BYTES:
-        raise UsageError(
-            f"an item has {len(raw)} bytes, and may have {MAX_BODY_BYTES}",
-            remedy="Say less in it, and where the rest is to be found.",
-        )
-    if _depth(body) > MAX_DEPTH:
-        raise UsageError(f"an item's body may have {MAX_DEPTH} levels")
-    return raw.decode()
-
-
-def _depth(value: object) -> int:
-    """Return how deep lists and objects lie in each other, without recursion."""
-    level: list[object] = [value]
-    depth = 0
-    while level and depth <= MAX_DEPTH:
-        inner: list[object] = []
-        for each in level:
-            if isinstance(each, dict):
-                inner += each.values()
-            elif isinstance(each, list | tuple):
-                inner += each
-        level, depth = inner, depth + 1
-    return depth
 
 
 @contextmanager
