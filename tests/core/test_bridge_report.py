@@ -99,7 +99,7 @@ def test_the_words_of_an_app_s_own_monitor_are_not_reported_attack(reported: Rep
     assert found["health"]["services"]["shop.production"]["status"] == "partial_outage"
 
 
-def test_figures_are_of_the_time_since_the_last_report(reported: Reported) -> None:
+def test_figures_are_of_the_last_minutes_and_have_names_that_stay(reported: Reported) -> None:
     """Names stay the same, whether a value is known or not; that is what makes a set of them."""
     reporter = reported.reporter("shop.production")
     before = reporter.metrics()

@@ -54,7 +54,7 @@ class BridgeLink:
             if not self._membership.exists():
                 self._end()
                 return
-            if self._run is not None and (self._run.is_over or self._run.is_of_another):
+            if self._run is not None and self._run.is_over:
                 self._end()
             if self._run is None and not self._start():
                 return

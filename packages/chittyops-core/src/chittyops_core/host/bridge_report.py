@@ -42,6 +42,9 @@ __all__ = ["Reporter", "is_own", "why_of"]
 
 log = get_logger("chittyops.bridge")
 
+SPAN_S = 300.0
+"""What figures of looks are of; rounded out to whole minutes. As long as the usual rhythm."""
+
 Metrics = dict[str, float | None]
 
 _OF_HOST = {
@@ -79,8 +82,6 @@ class Reporter:
         self._promises = promises
         self._started = time.time()
         self._cpu = _CpuMeter()
-        self._looks: dict[str, tuple[int, int]] = {}
-        self._measured_at = self._started
         self._materials: dict[str, str | None] = {}
 
     # --- sections of state ---
@@ -184,23 +185,21 @@ class Reporter:
     # --- metrics ---
 
     def metrics(self) -> Metrics:
-        """Return the gauges since the last call, at most `MAX_METRICS`, in a stable order.
+        """Return gauges of the last `SPAN_S`, at most `MAX_METRICS`, in a stable order.
 
+        They are of a span of their own, so that it does not matter how often anybody asks.
         Names follow from what is watched, never from values: what is not known is None.
         """
         now = time.time()
-        since, self._measured_at = self._measured_at, now
         latest = self._store.latest()
         slugs = sorted({m.service for m in self._watch.monitors() if m.service is not None})
-        measured = {slug: self._measure(slug, latest, min(since, now - 60), now) for slug in slugs}
+        measured = {slug: self._measure(slug, latest, now) for slug in slugs}
         found: Metrics = self._host(latest)
         # By figure, then by service: where there are too many, each service keeps the first ones.
         for name in _OF_SERVICE:
             for slug in slugs:
                 found[f'chittyops_service_{name}{{service="{slug}"}}'] = measured[slug].get(name)
         found |= dict(self._budgets(now))
-        self._looks = {name: found for name, found in self._looks.items()
-                       if name.partition("/")[0] in measured}  # fmt: skip
         return dict([(n, v) for n, v in found.items() if len(n) <= MAX_TEXT][:MAX_METRICS])
 
     def _host(self, latest: Mapping[str, Observation]) -> Metrics:
@@ -213,39 +212,34 @@ class Reporter:
             "chittyops_host_disk_used_ratio": None if used is None else used / 100,
         }
 
-    def _measure(
-        self, slug: str, latest: Mapping[str, Observation], since: float, now: float
-    ) -> Metrics:
-        web = f"{slug}/{WEB}"
-        good, total = self._watch.looks(web)
-        good_before, total_before = self._looks.get(web, (0, 0))
-        self._looks[web] = good, total
-        if total >= total_before:  # Else the monitor was made anew.
-            good, total = good - good_before, total - total_before
+    def _measure(self, slug: str, latest: Mapping[str, Observation], now: float) -> Metrics:
         seen = latest.get(f"{slug}/{PROCESSES}")
         values = seen.values if seen is not None else {}
         cpu = _number(values.get("cpu_percent"))
-        p50, p95 = self._quantiles(web, since, now)
         return {
-            "up_ratio": good / total if total else None,
-            "looks_good": good,
-            "looks_total": total,
-            "response_p50_seconds": p50,
-            "response_p95_seconds": p95,
+            **self._looks(f"{slug}/{WEB}", now),
             "instances": _number(values.get("processes")),
             "memory_bytes": _number(values.get("rss")),
             "cpu_ratio": None if cpu is None else cpu / 100,
             "restarts": _number(values.get("restarts")),
         }
 
-    def _quantiles(self, monitor: str, since: float, now: float) -> tuple[float | None, ...]:
+    def _looks(self, monitor: str, now: float) -> Metrics:
         store = self._store.store
         if store is None:
-            return None, None
+            return {}
         try:
-            return tuple(store.quantile(monitor, q, since, now) for q in (0.5, 0.95))
+            counts = store.counts(monitor, now - SPAN_S, now)
+            p50, p95 = (store.quantile(monitor, q, now - SPAN_S, now) for q in (0.5, 0.95))
         except StoreError:
-            return None, None
+            return {}
+        return {
+            "up_ratio": counts.ratio,
+            "looks_good": counts.good,
+            "looks_total": counts.total,
+            "response_p50_seconds": p50,
+            "response_p95_seconds": p95,
+        }
 
     def _budgets(self, now: float) -> Iterator[tuple[str, float | None]]:
         store = self._store.store
@@ -321,16 +315,22 @@ class _Ticks:
 
 
 class _CpuMeter:
-    """The share of all processors that was busy since the last reading (proc_stat(5))."""
+    """The share of all processors that was busy of late (proc_stat(5))."""
+
+    LEAST_S = 30.0
+    """A share of less time than this says nothing; until it is over, the last one holds."""
 
     def __init__(self) -> None:
-        self._last = self._ticks()
+        self._last, self._at = self._ticks(), time.monotonic()
+        self._ratio: float | None = None
 
     def read(self) -> float | None:
-        last, self._last = self._last, self._ticks()
-        if last is None or self._last is None or self._last.total <= last.total:
-            return None
-        return (self._last.busy - last.busy) / (self._last.total - last.total)
+        if time.monotonic() < self._at + self.LEAST_S:
+            return self._ratio
+        last, self._last, self._at = self._last, self._ticks(), time.monotonic()
+        if last is not None and self._last is not None and self._last.total > last.total:
+            self._ratio = (self._last.busy - last.busy) / (self._last.total - last.total)
+        return self._ratio
 
     @staticmethod
     def _ticks() -> _Ticks | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 
 from chittyops_core._kit.logs import get_logger
 from chittyops_core.bridge.loop import ParentBridge, Report
@@ -36,8 +34,6 @@ class BridgeRun:
         watch: Watch,
         promises: Callable[[], list[Promise]],
     ) -> None:
-        self._layout = layout
-        self._member = _member(layout)
         self._reporter = Reporter(layout, target, store, watch, promises)
         self._bridge = ParentBridge(layout.bridge, self._report)
         self._outbox = Outbox(layout.bridge / "outbox.db")
@@ -52,11 +48,6 @@ class BridgeRun:
     def is_over(self) -> bool:
         """Whether the bridge ended by itself, which it never should."""
         return not self._thread.is_alive()
-
-    @property
-    def is_of_another(self) -> bool:
-        """Whether the host has enrolled with another parent, or anew, since this one began."""
-        return _member(self._layout) != self._member
 
     def put(self, event: HostEvent) -> None:
         """Put *event* into the outbox; one that is urgent is sent at once."""
@@ -99,11 +90,3 @@ class BridgeRun:
 
     def _report(self) -> Report:
         return Report(self._reporter.state(), self._reporter.metrics())
-
-
-def _member(layout: Layout) -> object:
-    """Return what makes a membership another one: with whom, and as whom."""
-    with suppress(OSError, ValueError):
-        found = json.loads((layout.bridge / "membership.json").read_text())
-        return tuple(found.get(name) for name in ("url", "child", "parent"))
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from chittyops_core._kit import files, wire
@@ -31,16 +32,15 @@ class BridgeSteps:
         return wire.to_wire(status(self._layout.bridge))
 
     def step_bridge_grants(self) -> Any:
-        """Return what the parent may have, of each kind of service on this host."""
+        """Return what a parent may see, and of which services."""
         from chittyops_core.bridge.consent import Grants
 
-        files.ensure_private_dir(self._layout.bridge)
         grants = Grants.read(self._layout.bridge)
-        services = {s.slug: self._journal.kind_of(s) or "" for s in self._journal.services()}
+        slugs = [service.slug for service in self._journal.services()]
         return {
             "file": str(self._layout.bridge / "grants.toml"),
-            "caps": list(grants.caps(services.values())),
-            "services": {slug: grants.covers(slug, kind) for slug, kind in services.items()},
+            "caps": list(grants.caps()),
+            "services": {slug: grants.covers(slug) for slug in slugs},
         }
 
     def step_enrol(self, *, url: str, token: str, name: str) -> Any:
@@ -52,7 +52,10 @@ class BridgeSteps:
 
         files.ensure_private_dir(self._layout.bridge)
         facts = host_facts()
-        membership = enrol(self._layout.bridge, url, token, name or str(facts["hostname"]), facts)
+        membership = enrol(
+            self._layout.bridge, url, token, name or str(facts["hostname"]), facts,
+            ca_file=os.environ.get("REQUESTS_CA_BUNDLE", ""),  # The agent's environment lacks it.
+        )  # fmt: skip
         wake_bridge(self._layout.home)
         return wire.to_wire(membership)
 
