@@ -132,6 +132,35 @@ def test_the_inventory_says_what_runs_from_which_commit(
     assert of_first["lite"]
 
 
+def test_enrolling_says_what_would_be_reported_before_anything_is_sent(
+    host: HostUnderTest, tmp_path: Path
+) -> None:
+    """And a parent that is not there, or a token that is none, leaves the host as it was."""
+    host.deploy(write_app(tmp_path / "hello"))
+    nobody = f"http://127.0.0.1:{free_port()}"
+    token = f"chittyops1.{'s' * 43}.{'p' * 43}"
+
+    asked = host.run("enroll", nobody, "-", stdin=token)
+    no_token = host.run("enroll", nobody, "\x1b[2Jhunter2", "--yes")
+    plain = host.run("enroll", "http://ops.example.org", token, "--yes")
+    away = host.run("enroll", nobody, "-", "--yes", "--json", stdin=token)
+
+    assert asked.returncode == 2
+    assert f"whose key must be {'p' * 43}" in asked.stderr
+    assert "hello.production" in asked.stderr
+    assert "s" * 43 not in asked.stdout + asked.stderr + away.stdout + away.stderr
+    assert (no_token.returncode, plain.returncode) == (2, 2)
+    assert "\x1b" not in no_token.stderr
+    assert "https://" in plain.stderr
+    assert away.returncode == 1
+    assert "error" in json.loads(away.stdout)
+    assert not (host.home / "bridge/membership.json").exists()
+    assert host.run("bridge", "pause").returncode == 1
+    assert json.loads(host.run("bridge", "status", "--json").stdout) == {"bridge": None}
+    caps = json.loads(host.run("bridge", "grants", "--json").stdout)["grants"]
+    assert caps["services"] == {"hello.production": True}
+
+
 def commit(folder: Path) -> str:
     """Commit all of *folder*; return the commit's id."""
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "Change"]):

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 VARIABLES = f"""{HOME}
   HTTPS_PROXY, NO_PROXY: the way to the parent
-  REQUESTS_CA_BUNDLE: a PEM file of certificates to trust, where the parent's are private"""
+  REQUESTS_CA_BUNDLE: a PEM file of authorities to trust, where the parent's is private"""
 
 
 @click.command(
     "enroll",
     epilog=manual(
         "chittyops enroll https://ops.example.org chittyops1.SECRET.PARENT",
-        "chittyops enroll https://ops.example.org - --name court-1 --yes < token",
+        "cat token | chittyops enroll https://ops.example.org - --name court-1 --yes",
         environment=VARIABLES,
     ),
 )
