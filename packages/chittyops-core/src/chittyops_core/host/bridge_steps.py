@@ -48,16 +48,24 @@ class BridgeSteps:
 
         Whoever answers is believed only when it holds the key that the token names.
         """
-        from chittyops_core.bridge.enrol import enrol
+        from requests.utils import get_environ_proxies
 
+        from chittyops_core.bridge.enrol import enrol
+        from chittyops_core.bridge.membership import require_url
+
+        url = require_url(url)
         files.ensure_private_dir(self._layout.bridge)
         facts = host_facts()
-        membership = enrol(
+        member = enrol(
             self._layout.bridge, url, token, name or str(facts["hostname"]), facts,
-            ca_file=os.environ.get("REQUESTS_CA_BUNDLE", ""),  # The agent's environment lacks it.
+            # The agent's environment is not that of whoever enrols.
+            ca_file=os.environ.get("REQUESTS_CA_BUNDLE", ""),
+            proxy=get_environ_proxies(url).get(url.partition(":")[0], ""),
         )  # fmt: skip
         wake_bridge(self._layout.home)
-        return wire.to_wire(membership)
+        told = wire.to_wire(member)
+        del told["proxy"]  # It may hold a password.
+        return told
 
     def step_bridge_pause(self) -> None:
         """Send nothing until `bridge_resume`; what happens meanwhile is kept."""
