@@ -29,6 +29,7 @@ from chittyops_core.deploy.app import App
 from chittyops_core.deploy.engine import Event, EventKind
 from chittyops_core.deploy.journal import Phase
 from chittyops_core.deploy.plan import Plan
+from chittyops_core.deploy.provenance import read_provenance
 from chittyops_core.deploy.source import read_source
 from chittyops_core.errors import (
     DeployInterruptedError,
@@ -177,8 +178,10 @@ class OpsLite(ABC):
                 return self._unchanged(host, fresh)
             findings = self._open_gate("before the build", self._preflight(fresh))
             preflight = len(findings)
+            # Before a hook of the app makes files of its own.
+            came_from = read_provenance(loaded.folder, self.kind)
             self._run_pre_build(loaded)
-            release = host.build(fresh, wait=wait)
+            release = host.build(evolve(fresh, provenance=came_from), wait=wait)
             staged = host.stage()
             findings += self._open_gate("on the staged release", self._inspect(staged))
             self._require_audit(findings)
@@ -254,6 +257,31 @@ class OpsLite(ABC):
             host.serve(GateReceipt(self.kind, release, findings, len(of_code), plan.base))
             done = evolve(host.finish(), notes=plan.notes)
         return self._report_served(done)
+
+    @final
+    def sync_to_parent(self, kind: str, app: str) -> bool:
+        """Let the parent know at once of what changed, instead of with the next regular sync.
+
+        Every verb that let something else serve ends with this. It asks the host's agent, waits
+        for no parent, and cannot fail; without a parent it does nothing.
+
+        Args:
+            kind: Which lite did something.
+            app: With which app.
+
+        Returns:
+            Whether an agent that has a parent was told.
+        """
+        from chittyops_core.host.home import default_home
+        from chittyops_core.host.wake import wake_bridge
+
+        try:
+            is_told = wake_bridge(self.home or default_home())
+        except Exception as error:  # Whatever it is, the deploy is done.
+            log.info("lite.parent_not_told", kind=kind, app=app, error=repr(error))
+            return False
+        log.debug("lite.parent_told", kind=kind, app=app, told=is_told)
+        return is_told
 
     @final
     def plan_rollback(self, host: HostClient, service: Service, to: str | None) -> Plan:
@@ -417,11 +445,13 @@ class OpsLite(ABC):
         )
 
     def _report_served(self, deployment: Deployment) -> Deployment:
+        """Do what follows a switch: the kind's own hook, and a word to the parent."""
         try:
             self._served(deployment)
         except Exception as error:  # The promise of this hook: it cannot fail a deploy.
             log.error("lite.served_failed", kind=self.kind, error=repr(error))
             self._notify(Event(EventKind.NOTE, f"after the switch: {error}"))
+        self.sync_to_parent(deployment.kind, deployment.service.app)
         return deployment
 
     @contextmanager

@@ -84,6 +84,7 @@ class ParentClient:
         parent_key: The parent's key in base64url; "" takes the one that an answer brings, if it
             is the one with that thumbprint.
         ca_file: Certificates to trust instead of the machine's; "" for none.
+        proxy: URL of one to use where the environment names none; "" for none.
         skew_s: What to add to this machine's clock; corrected by whatever the parent signs.
         now: Seconds since the epoch.
 
@@ -93,13 +94,14 @@ class ParentClient:
 
     def __init__(
         self, url: str, parent: str, key: Key, *, parent_key: str = "", ca_file: str = "",
-        skew_s: float = 0.0, now: Callable[[], float] = time.time,
+        proxy: str = "", skew_s: float = 0.0, now: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._url = require_url(url)
         self._parent = parent
         self._key = key
         self._parent_key = parent_key
         self._ca_file = ca_file
+        self._proxy = proxy
         self._now = now
         self.skew_s = skew_s
 
@@ -138,6 +140,8 @@ class ParentClient:
         is_local = is_loopback(urlsplit(self._url).hostname or "")
         proxies = dict.fromkeys(("http", "https", "all"), "") if is_local else None
         with requests.Session() as session:
+            if self._proxy:
+                session.proxies = dict.fromkeys(("http", "https"), self._proxy)
             # Else a password of ~/.netrc would be sent along.
             session.auth = lambda request: request
             session.headers.update({"User-Agent": "chittyops", "Accept-Encoding": "gzip"})

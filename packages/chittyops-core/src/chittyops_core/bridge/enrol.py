@@ -69,7 +69,7 @@ class Token:
 
 def enrol(
     folder: Path, url: str, token: str, name: str, facts: Mapping[str, Any], *,
-    ca_file: str = "", now: Callable[[], float] = time.time,
+    ca_file: str = "", proxy: str = "", now: Callable[[], float] = time.time,
 ) -> Membership:  # fmt: skip
     """Ask the parent at *url* to take this host; return where it stands, accepted or pending.
 
@@ -83,6 +83,7 @@ def enrol(
         name: How this host calls itself.
         facts: See `protocol.FACTS`.
         ca_file: Certificates to trust instead of the machine's; "" for none.
+        proxy: See `Membership`.
         now: Seconds since the epoch.
 
     Raises:
@@ -102,7 +103,7 @@ def enrol(
     if keys is None or (before is not None and before.state is ChildState.CLONED):
         keys = Keys(Key.generate())
         identity.write(folder, keys)
-    client = ParentClient(url, parsed.parent, keys.present, ca_file=ca_file, now=now)
+    client = ParentClient(url, parsed.parent, keys.present, ca_file=ca_file, proxy=proxy, now=now)
     request = Enrolment(
         VERSION, parsed.secret, keys.present.public, name[:MAX_TEXT], sdk(), dict(facts)
     )
@@ -110,7 +111,7 @@ def enrol(
     found = _require_enrolled(_ask_twice(lambda: client.post(ENROLMENTS, body)))
     made = Membership(
         url, found.child, parsed.parent, client.parent_key, name, found.state, found.parent,
-        ca_file, now(),
+        ca_file, now(), proxy,
     )  # fmt: skip
     if (before is None or before.child != made.child) and (folder / OUTBOX).exists():
         _with_outbox(folder, Outbox.renew_stream)
@@ -170,7 +171,7 @@ def client_of(member: Membership, key: Key, skew_s: float = 0.0) -> ParentClient
     """Return a client that signs with *key* and believes the parent of *member*."""
     return ParentClient(
         member.url, member.parent, key, parent_key=member.parent_key, ca_file=member.ca_file,
-        skew_s=skew_s,
+        proxy=member.proxy, skew_s=skew_s,
     )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ class Membership:
         parent_name: How the parent calls itself.
         ca_file: Certificates to trust instead of the machine's; "" for none.
         enrolled_at: Seconds since the epoch.
+        proxy: URL of the proxy on the way, which the agent's environment may not name; "" for
+            none. It may hold a password.
     """
 
     url: str
@@ -55,6 +57,7 @@ class Membership:
     parent_name: str = ""
     ca_file: str = ""
     enrolled_at: float = 0.0
+    proxy: str = field(default="", repr=False)
 
     def with_state(self, state: ChildState) -> Membership:
         return evolve(self, state=state)

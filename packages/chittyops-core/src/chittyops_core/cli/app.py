@@ -20,8 +20,8 @@ __all__ = ["cli", "main"]
 # In the order in which one meets them.
 COMMANDS = (
     "new", "plan", "deploy", "status", "releases", "rollback", "logs", "exec", "config",
-    "secrets", "incidents", "notify", "maintenance", "metrics", "slo", "ping", "recover",
-    "prune", "remove", "doctor", "host", "agent", "completion",
+    "secrets", "incidents", "notify", "maintenance", "metrics", "slo", "ping", "enroll",
+    "bridge", "recover", "prune", "remove", "doctor", "host", "agent", "completion",
 )  # fmt: skip
 
 EPILOG = """\b

@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from chittyops_core.cli.lites import installed
+from chittyops_core.cli.render import parent_line
 from chittyops_core.errors import ChittyOpsError
 from chittyops_core.host import HostClient, default_home
 from chittyops_core.host.protocol import BootPlan
@@ -48,7 +49,7 @@ def examine() -> Iterator[Checked]:
     yield _disk(home)
     try:
         with HostClient() as host:
-            report, boot = host.status(), host.boot()
+            report, boot, parent = host.status(), host.boot(), host.bridge()
     except ChittyOpsError as error:
         yield Checked("host", False, error.message, error.remedy)
         return
@@ -63,6 +64,10 @@ def examine() -> Iterator[Checked]:
         "What runs is of an older version: chittyops host upgrade",
     )  # fmt: skip
     yield _boot(boot)
+    if parent is not None:
+        is_well = parent["outcome"] in ("answered", "") and not parent["trouble"]
+        found = parent_line(parent)
+        yield Checked("parent", is_well, found, "chittyops bridge status; docs/bridge.md")
     for each in report.services:
         is_well = each.health == "healthy" and not each.unfinished
         yield Checked(

@@ -20,7 +20,10 @@ from chittyops_core.model.service import Service
 
 __all__ = [
     "boot_json",
+    "parent_line",
+    "plain",
     "print_boot",
+    "print_bridge",
     "deployment_json",
     "fit",
     "print_deployment",
@@ -211,6 +214,58 @@ def _troubles(seen: Mapping[str, Any] | None) -> Iterator[str]:
             yield f"{monitor['monitor']}: {monitor['state']} since {since}: {why}"
     for each in seen["wrong"]:
         yield f"{each['monitor']}: not watched: {each['error']}"
+
+
+def plain(text: object) -> str:
+    """Return what somebody else wrote without signs that a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))
+
+
+def parent_line(found: Mapping[str, Any]) -> str:
+    """Return in one line how the host stands with its parent (`bridge.status.BridgeStatus`)."""
+    parent = plain(found["parent"] or found["url"])
+    if found["state"] != "accepted":
+        return f"Parent {parent}: {found['state']}"
+    if found["is_paused"]:
+        return f"Parent {parent}: paused, {found['owed']} items wait"
+    heard = _ago(found["heard_at"])
+    trouble = plain(found["trouble"] or (found["outcome"] != "answered" and found["why"]) or "")
+    more = f"; {trouble}" if trouble else ""
+    return f"Parent {parent}: heard {heard}, {found['owed']} items wait{more}"
+
+
+def print_bridge(found: Mapping[str, Any]) -> None:
+    """Show all of how the host stands with its parent."""
+    dropped = ", ".join(f"{count} {kind}" for kind, count in found["dropped"].items())
+    oldest = f", the oldest put {_ago(found['oldest_at'])}" if found["owed"] else ""
+    rows = [
+        ("Parent", f"{found['parent'] or '-'} at {found['url']}"),
+        ("Its key", found["parent_key"]),
+        ("This host", f"{found['name']}, {found['child']}"),
+        ("State", f"{found['state']}{', paused' if found['is_paused'] else ''}"),
+        ("Heard", _ago(found["heard_at"])),
+        ("Last try", f"{_ago(found['last_at'])}: {found['outcome'] or '-'} {found['why']}"),
+        ("Waiting", f"{found['owed']} items, {found['owed_bytes'] / 1024:.1f} KiB{oldest}"),
+        ("Dropped", dropped or "nothing"),
+        ("Refused", f"{found['dead']} items"),
+        ("Clock", f"{found['skew_s']:+.1f} s to the parent's"),
+        ("Reported", ", ".join(found["caps"]) or "nothing"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name.ljust(width)}  {plain(text)}".rstrip())
+    if found["trouble"]:
+        click.echo(plain(found["trouble"]), err=True)
+
+
+def _ago(at: float | None) -> str:
+    if at is None:
+        return "never"
+    seconds = max(0, round(time.time() - at))
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def boot_json(plan: BootPlan) -> dict[str, Any]:

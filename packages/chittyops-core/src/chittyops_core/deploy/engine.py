@@ -26,6 +26,7 @@ from chittyops_core._kit.logs import get_logger
 from chittyops_core.deploy import gate
 from chittyops_core.deploy.journal import Action, Entry, Journal, Phase
 from chittyops_core.deploy.plan import Plan
+from chittyops_core.deploy.provenance import Provenance
 from chittyops_core.deploy.targets.base import BuildInput, Target
 from chittyops_core.errors import (
     ChittyOpsError,
@@ -356,7 +357,7 @@ class Attempt:
         engine, plan = self.engine, self.plan
         action = Action.ROLLBACK if plan.is_rollback else Action.DEPLOY
         deployment = engine.journal.begin(
-            plan.service, plan.kind, action, self.release.id, plan.base
+            plan.service, plan.kind, action, self.release.id, plan.base, self._provenance()
         )
         self._entry = engine.journal.entry(deployment)
         engine.notify(Event(EventKind.REACHED, Phase.PLANNED))
@@ -435,6 +436,13 @@ class Attempt:
 
     def _phase(self, phase: Phase) -> Any:
         return self.engine._phase(self.entry, phase)
+
+    def _provenance(self) -> Provenance | None:
+        """Return where the plan comes from; the renewal of a secret, where what it renews did."""
+        plan = self.plan
+        if plan.source is not None or plan.is_rollback or plan.base is None:
+            return plan.provenance
+        return self.engine.journal.provenance(plan.service, plan.base)
 
     def _run_release_command(self) -> None:
         engine, service, release_id = self.engine, self.plan.service, self.release.id

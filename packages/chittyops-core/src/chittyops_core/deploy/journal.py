@@ -20,6 +20,7 @@ from attrs import frozen
 
 from chittyops_core._kit import wire
 from chittyops_core._kit.clock import Clock
+from chittyops_core.deploy.provenance import Provenance
 from chittyops_core.errors import HostError
 from chittyops_core.model.release import GateReceipt
 from chittyops_core.model.service import Service
@@ -102,6 +103,13 @@ PRAGMA user_version = 2;
 VERSION = 2
 """Of the schema. One that an older core could not read is a higher one."""
 
+_LATER = """
+CREATE TABLE IF NOT EXISTS provenance (
+    deployment INTEGER PRIMARY KEY, value TEXT NOT NULL
+) STRICT;
+"""
+"""What came later, and an older core has no need to know of."""
+
 MIN_FREE_BYTES = 1 << 16
 """SQLite's shared memory beside the journal takes 32 KiB."""
 
@@ -149,6 +157,7 @@ class Journal:
             )
         if found < VERSION:
             self._db.executescript(_SCHEMA)
+        self._db.execute(_LATER)
 
     def close(self) -> None:
         """Close the file; the last one to do so leaves no WAL beside it."""
@@ -215,7 +224,13 @@ class Journal:
     # --- deployments ---
 
     def begin(
-        self, service: Service, kind: str, action: Action, release: str, base: str | None
+        self,
+        service: Service,
+        kind: str,
+        action: Action,
+        release: str,
+        base: str | None,
+        provenance: Provenance | None = None,
     ) -> int:
         """Record the intent to serve *release*; return the deployment's id."""
         now = self._now()
@@ -232,6 +247,11 @@ class Journal:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (service.slug, action, release, base, Phase.PLANNED, now),
             )
+            if provenance is not None:
+                self._db.execute(
+                    "INSERT INTO provenance VALUES (?, ?)",
+                    (cursor.lastrowid, json.dumps(wire.to_wire(provenance))),
+                )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
@@ -264,6 +284,25 @@ class Journal:
         row = self._one("SELECT * FROM deployment WHERE id = ?", deployment)
         assert row is not None
         return _entry(row)
+
+    def provenance(self, service: Service, release: str) -> Provenance | None:
+        """Return where *release* came from when it was last built; None when nobody said."""
+        row = self._one(
+            "SELECT value FROM deployment JOIN provenance ON deployment = id "
+            "WHERE slug = ? AND release = ? ORDER BY id DESC LIMIT 1",
+            service.slug, release,
+        )  # fmt: skip
+        return wire.from_wire(Provenance, json.loads(row["value"])) if row else None
+
+    def entries(self, above: int) -> list[Entry]:
+        """Return the deployments of all services with a higher number, oldest first."""
+        rows = self._all("SELECT * FROM deployment WHERE id > ? ORDER BY id", above)
+        return [_entry(row) for row in rows]
+
+    def last(self) -> int:
+        """Return the number of the last deployment; 0 before the first."""
+        row = self._one("SELECT max(id) AS last FROM deployment")
+        return int(row["last"] or 0) if row is not None else 0
 
     def unfinished(self, service: Service) -> list[Entry]:
         """Return deployments whose process ended before they did, oldest first."""

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from chittyops_core._kit import wire
 from chittyops_core.deploy.app import App
+from chittyops_core.deploy.provenance import Provenance
 from chittyops_core.deploy.source import Source
 from chittyops_core.errors import KindMismatchError, ManifestError, NotFoundError, SecretError
 from chittyops_core.model.manifest import Builder, EnvVar, Manifest, StrategyChoice
@@ -119,6 +120,8 @@ class Plan:
         is_unchanged: Whether what it leads to serves already, and all of it runs.
         own_users: Whether the host can run each service as an OS user of its own, which
             `config.own_user` then asks for.
+        provenance: Where the source comes from; None where an older caller did not say, and
+            for a plan that builds nothing.
     """
 
     service: Service
@@ -134,6 +137,7 @@ class Plan:
     is_rollback: bool = False
     is_unchanged: bool = False
     own_users: bool = False
+    provenance: Provenance | None = None
 
     @property
     def release(self) -> Release:

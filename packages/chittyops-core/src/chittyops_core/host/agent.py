@@ -27,6 +27,7 @@ from chittyops_core.host.agent_api import AgentApi
 from chittyops_core.host.agent_process import PAGE_HOST
 from chittyops_core.host.agent_view import AgentView
 from chittyops_core.host.app_link import AppLink
+from chittyops_core.host.bridge_link import BridgeLink
 from chittyops_core.host.exports import Exporter
 from chittyops_core.host.promises import Promise, judged, read_promises
 from chittyops_core.host.reach import out_of_reach
@@ -83,13 +84,16 @@ class Agent:
             f"http://{PAGE_HOST}{'' if port == 80 else f':{port}'}",
         )  # fmt: skip
         self._exporter = Exporter(self._layout, self._view.families, time.time())
+        self._bridge = BridgeLink(
+            self._layout, self._target, self._store, self._watch, self._promised
+        )
         self._told_at = 0.0
         self._teller: subprocess.Popen[bytes] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Watch until *stop* is set."""
         with ExitStack() as stack:
-            api = AgentApi(self._view, self._apps)
+            api = AgentApi(self._view, self._apps, self._bridge.sync)
             for handler, at in (
                 (api.answer, self._layout.agent_socket),
                 (api.answer_visitor, self._layout.page_socket),
@@ -100,6 +104,7 @@ class Agent:
             stack.callback(self._store.close)
             stack.callback(self._apps.close)
             stack.callback(self._exporter.close)
+            stack.callback(self._bridge.close)
             self._look_around()
             around = threading.Thread(target=self._keep_looking, args=(stop,), name="around")
             around.start()
@@ -123,6 +128,7 @@ class Agent:
                 self._look_around()
                 self._apps.keep()
                 self._exporter.send()
+                self._bridge.look()
                 self._tell_what_is_left()
             except Exception:
                 # Whatever it is, what is watched already goes on being watched.

@@ -29,7 +29,7 @@ from chittyops_core.monitor.page import (
 )
 from chittyops_core.monitor.store import Store
 
-__all__ = ["make_page"]
+__all__ = ["make_page", "since_of", "status_of"]
 
 DAYS = 90
 INCIDENTS = 50
@@ -80,9 +80,8 @@ def make_page(
             Component(
                 slug,
                 shown_name(slug),
-                _status(slug, watched, alerts, is_covered=past.covers(slug, now)),
-                max((alerts[m.name].since for m in watched if m.name in alerts), default=0.0)
-                or started,
+                status_of(slug, watched, alerts, is_covered=past.covers(slug, now)),
+                since_of(watched, alerts) or started,
                 response_time=past.times.get(slug),
                 days=past.days.get(slug, ()),
             )
@@ -140,9 +139,22 @@ def _response_time(store: Store, slug: str, now: float) -> ResponseTime | None:
     return ResponseTime(p50, p95, p99)
 
 
-def _status(
+def since_of(monitors: Iterable[Monitor], alerts: Mapping[str, Alert]) -> float:
+    """Return when anything of *monitors* last changed, seconds since the epoch; 0 for never."""
+    return max((alerts[m.name].since for m in monitors if m.name in alerts), default=0.0)
+
+
+def status_of(
     slug: str, monitors: Iterable[Monitor], alerts: Mapping[str, Alert], *, is_covered: bool
 ) -> ComponentStatus:
+    """Return how a service is, to who uses it.
+
+    Args:
+        slug: The service.
+        monitors: Those that watch it.
+        alerts: Where each alert stands, by name.
+        is_covered: Whether it is in a maintenance window.
+    """
     if is_covered:
         return ComponentStatus.UNDER_MAINTENANCE
     # One that answers again is well to visitors, though it has yet to prove that it stays so.

@@ -312,6 +312,36 @@ class HostClient:
     def end_maintenance(self, number: int) -> None:
         self.call("maintenance_end", number=number)
 
+    def bridge(self) -> dict[str, Any] | None:
+        """Return how it stands with the parent; None for a host that has none."""
+        found: dict[str, Any] | None = self.call("bridge")
+        return found
+
+    def bridge_grants(self) -> dict[str, Any]:
+        """Return the grants' `file`, the `caps` that they come to, and `services` covered."""
+        return dict(self.call("bridge_grants"))
+
+    def enrol(self, url: str, token: str, name: str) -> dict[str, Any]:
+        """Enrol with a parent; return the membership."""
+        return dict(self.call("enrol", url=url, token=token, name=name))
+
+    def pause_bridge(self) -> None:
+        self.call("bridge_pause")
+
+    def resume_bridge(self) -> None:
+        self.call("bridge_resume")
+
+    def sync_bridge(self) -> bool:
+        """Ask the agent to sync with the parent now; return whether there was one to ask."""
+        return bool(self.call("bridge_sync"))
+
+    def rotate_bridge_key(self) -> str:
+        """Give this host a new key; return its id."""
+        return str(self.call("bridge_rotate"))
+
+    def leave_parent(self, reason: str, *, force: bool) -> None:
+        self.call("bridge_leave", reason=reason, force=force)
+
     def upgrade_host(self) -> UpgradeReport:
         return wire.from_wire(UpgradeReport, self.call("host_upgrade"))
 

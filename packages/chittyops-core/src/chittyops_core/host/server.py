@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -40,6 +41,8 @@ from chittyops_core.errors import (
 from chittyops_core.host import protocol
 from chittyops_core.host.agent_process import agent_of
 from chittyops_core.host.boot import boot_of
+from chittyops_core.host.bridge_events import tell
+from chittyops_core.host.bridge_steps import BridgeSteps
 from chittyops_core.host.monitor_steps import MonitorSteps
 from chittyops_core.host.runtime import enter_current, old_runtimes
 from chittyops_core.model.health import Verdict
@@ -53,7 +56,7 @@ __all__ = ["Host", "Server", "main"]
 log = get_logger("chittyops.host")
 
 
-class Host(MonitorSteps):
+class Host(MonitorSteps, BridgeSteps):
     """One home and all that can be done on it; each public method is a step.
 
     Parameters and results are wire values; `Server` calls methods by their names.
@@ -218,6 +221,7 @@ class Host(MonitorSteps):
         if self._journal.kind_of(which) is None:
             raise self._unknown(which)
         self._engine.remove(which)
+        tell(self._layout, "deploy.removed", service=which.slug)
         self._secrets.prune()
 
     def step_prune(self, *, dry_run: bool) -> Any:
@@ -313,6 +317,7 @@ class Host(MonitorSteps):
 
     def step_rotation_end(self, *, name: str, forget: bool) -> None:
         self._secrets.end_rotation(name, forget=forget)
+        tell(self._layout, "secret.rotated", secret=name)
         self._rotating.close()
 
     def step_secret_unset(self, *, name: str) -> None:
@@ -380,7 +385,8 @@ class Host(MonitorSteps):
 
     def start(self) -> None:
         """Start what serves, and wait until all of it is healthy."""
-        self._target.start_host()
+        if self._target.start_host():
+            tell(self._layout, "host.started")
         for service in self._journal.services():
             with self._engine.hold(service, "host start", wait=True):
                 self._engine.wait_serving(service)
@@ -391,6 +397,7 @@ class Host(MonitorSteps):
         connections = None
         if before != sys.prefix and self._target.manager.pid is not None:
             connections = self._target.renew_host()
+            tell(self._layout, "host.upgraded", version=version("chittyops-core"))
         report = protocol.UpgradeReport(
             before, sys.prefix, connections, tuple(self._prune_runtimes())
         )
@@ -404,6 +411,7 @@ class Host(MonitorSteps):
 
     def step_host_stop(self, *, grace_s: float) -> None:
         self._target.stop_host(grace_s=grace_s)
+        tell(self._layout, "host.stopped")
 
     def step_boot(self) -> Any:
         return wire.to_wire(boot_of(self._layout).plan())

@@ -17,10 +17,10 @@ from pathlib import Path
 from attrs import frozen
 
 from chittyops_core._kit import wire
-from chittyops_core.model.monitoring import Message
+from chittyops_core.model.monitoring import AlertState, Message
 from chittyops_core.monitor import schema
 
-__all__ = ["MAX_ATTEMPTS", "Outbox", "Outcome", "Undelivered", "put"]
+__all__ = ["MAX_ATTEMPTS", "Numbered", "Outbox", "Outcome", "Undelivered", "above", "last", "put"]
 
 MAX_ATTEMPTS = 1500
 """To one channel: about a day, at ten or eleven in the ten minutes that a deliverer lives."""
@@ -52,6 +52,43 @@ class Undelivered:
     outcome: Outcome
     attempts: int
     error: str
+
+
+@frozen
+class Numbered:
+    """A message and its place in the order of all.
+
+    Attributes:
+        seq: Its number, growing; none is given twice.
+        message: What was to be told.
+        before: The state that the one before it told of its alert; None for the first.
+    """
+
+    seq: int
+    message: Message
+    before: AlertState | None
+
+
+def last(db: sqlite3.Connection) -> int:
+    """Return the number of the last message that there ever was; 0 before the first."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def above(db: sqlite3.Connection, seq: int, limit: int) -> list[Numbered]:
+    """Return the messages with a higher number, oldest first, settled or not."""
+    rows = db.execute(
+        "SELECT seq, value, (SELECT json_extract(o.value, '$.state') FROM message o "
+        "  WHERE o.alert = m.alert AND o.seq < m.seq ORDER BY o.seq DESC LIMIT 1) "
+        "FROM message m WHERE seq > ? ORDER BY seq LIMIT ?",
+        (seq, limit),
+    ).fetchall()
+    return [
+        Numbered(
+            number, wire.from_wire(Message, json.loads(value)), AlertState(state) if state else None
+        )
+        for number, value, state in rows
+    ]
 
 
 def put(db: sqlite3.Connection, messages: Iterable[Message]) -> None:

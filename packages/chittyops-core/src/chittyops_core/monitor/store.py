@@ -25,6 +25,7 @@ from chittyops_core.monitor import events, history, incidents, outbox, rollup, s
 from chittyops_core.monitor.alerts import Alert
 from chittyops_core.monitor.history import Counts, Span
 from chittyops_core.monitor.incidents import Incident, Maintenance
+from chittyops_core.monitor.outbox import Numbered
 from chittyops_core.monitor.sketch import Sketch
 
 __all__ = ["DEFAULT_BUDGET", "NEAR", "Store", "Usage", "require_recordable"]
@@ -256,6 +257,18 @@ class Store:
         """Return all windows that end after *since*, the first to begin first."""
         with self._reading() as db:
             return incidents.maintenance(db, since)
+
+    # --- messages, to whom reads them besides the channels ---
+
+    def last_message(self) -> int:
+        """Return the number of the last message that there ever was; 0 before the first."""
+        with self._reading() as db:
+            return outbox.last(db)
+
+    def messages(self, above: int, limit: int) -> list[Numbered]:
+        """Return the messages with a higher number, oldest first."""
+        with self._reading() as db:
+            return outbox.above(db, above, limit)
 
     # --- housekeeping ---
 

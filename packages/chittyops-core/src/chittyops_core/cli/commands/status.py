@@ -31,7 +31,7 @@ def command(app: str | None, live: bool, as_json: bool) -> None:
     """Show every service on this host: what serves, since when, how it is, and its address.
 
     WATCH is what the agent says of it: ok, or what fails and since when. `chittyops incidents` has
-    what is over.
+    what is over. A host that reports to a parent says so in the last line.
     """
     from chittyops_core.cli.live import watch_live
     from chittyops_core.host import HostClient
@@ -49,9 +49,13 @@ def _show(host: HostClient, app: str | None, *, as_json: bool) -> None:
     from attrs import evolve
 
     from chittyops_core.cli import render
-    from chittyops_core.errors import UsageError
+    from chittyops_core.errors import ChittyOpsError, UsageError
 
     report, seen = host.status(), host.watch()
+    try:
+        parent, trouble = host.bridge(), ""
+    except ChittyOpsError as error:  # What serves is shown whatever is wrong with the bridge.
+        parent, trouble = None, error.message
     if app is not None:
         chosen = tuple(each for each in report.services if each.service.app == app)
         if not chosen:
@@ -64,6 +68,10 @@ def _show(host: HostClient, app: str | None, *, as_json: bool) -> None:
             mine = {each.service.slug for each in chosen}
             seen["monitors"] = [m for m in seen["monitors"] if m["service"] in {*mine, None}]
     if as_json:
-        render.print_json(render.status_json(report) | {"watch": seen})
+        render.print_json(render.status_json(report) | {"watch": seen, "parent": parent})
     else:
         render.print_status(report, seen)
+        if parent is not None:
+            click.echo(render.parent_line(parent))
+        if trouble:
+            click.echo(f"parent: {trouble}", err=True)

@@ -33,6 +33,7 @@ __all__ = [
     "ResponseTime",
     "Update",
     "overall",
+    "overall_of",
     "uptime",
     "worst",
 ]
@@ -288,7 +289,7 @@ def overall(page: Page) -> Overall:
     operational, and an incident that is only watched any more says nothing that its components
     do not say themselves.
     """
-    by_components = _overall_of([component.status for component in page.components])
+    by_components = overall_of([component.status for component in page.components])
     by_incidents = _BY_IMPACT[
         max(
             (
@@ -303,7 +304,8 @@ def overall(page: Page) -> Overall:
     return max(by_components, by_incidents, key=lambda o: list(Indicator).index(o.indicator))
 
 
-def _overall_of(statuses: Sequence[ComponentStatus]) -> Overall:
+def overall_of(statuses: Sequence[ComponentStatus]) -> Overall:
+    """Return what *statuses* of all components come to."""
     is_shared = len(set(statuses)) == 1
     match worst(statuses):
         case ComponentStatus.MAJOR_OUTAGE:

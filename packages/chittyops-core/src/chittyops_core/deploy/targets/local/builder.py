@@ -19,6 +19,7 @@ from chittyops_core._kit.locks import FileLock, LockHeldError, pause
 from chittyops_core.deploy.source import list_source
 from chittyops_core.deploy.targets.base import BuildInput
 from chittyops_core.deploy.targets.local.layout import Layout
+from chittyops_core.deploy.targets.local.materials import write_materials
 from chittyops_core.errors import BuildError, PlanStaleError
 from chittyops_core.model.manifest import Builder
 
@@ -69,6 +70,7 @@ class Artifacts:
             try:
                 self._copy_source(build, folder / "app")
                 self._make_environment(build, folder)
+                write_materials(folder)
             except BaseException:
                 files.remove_tree(folder)
                 raise

@@ -4,6 +4,7 @@ CHITTYOPS_HOME/
   journal.db                     intent and history (chittyops_core.deploy.journal)
   host.json                      settings: ports and addresses of the edge, process manager
   artifacts/DIGEST/{app,venv}/   built code, shared by releases that differ in configuration
+  artifacts/DIGEST/sbom.json     what is in its environment (CycloneDX)
   services/SLUG/
     state/                       $STATE_DIR: the service's own, never pruned
     releases/ID/release.json     what runs
@@ -14,6 +15,7 @@ CHITTYOPS_HOME/
   secrets/                       encrypted values and their key
   edge/                          Caddy's configuration, links from names, certificates, log
   supervisor/                    supervisord's configuration and log
+  bridge/                        key, outbox and consent of a host that a parent oversees
   monitor/                       what the agent saw, and whom it tells (chittyops_core.host.agent)
   locks/                         one lock file a service
   run/                           sockets, pids and launch files with secrets: gone after a reboot
@@ -139,6 +141,11 @@ class Layout:
     @property
     def monitor_store(self) -> Path:
         return self.monitor / "monitor.sqlite"
+
+    @property
+    def bridge(self) -> Path:
+        """Where everything about the parent is; see docs/bridge.md."""
+        return self.home / "bridge"
 
     @property
     def agent_socket(self) -> Path:
