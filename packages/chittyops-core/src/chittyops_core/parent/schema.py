@@ -295,7 +295,7 @@ saved_filter = Table(
     Column("operator", String(32), ForeignKey("operator.id"), nullable=False),
     Column("name", String(200), nullable=False), Column("query", Text, nullable=False),
     Column("is_shared", Boolean, nullable=False, server_default=false()),
-    UniqueConstraint("operator", "name"),
+    UniqueConstraint("operator", "name"), Index(None, "is_shared", "name"),
 )  # fmt: skip
 
 # Everything that an operator or the parent itself did: only added to, shaped as AU-3 asks.
