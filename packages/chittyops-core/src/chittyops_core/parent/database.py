@@ -29,6 +29,7 @@ __all__ = ["Batch", "Database", "Group"]
 
 T = TypeVar("T")
 X = TypeVar("X")
+Item = TypeVar("Item", contravariant=True)
 Work = Callable[[sa.Connection], Any]
 
 MAX_WAITING = 2000
@@ -49,18 +50,17 @@ LOCK = 0x_C41_77_0_95
 _LOG = get_logger("chittyops.parent.database")
 
 
-class Batch(Protocol[X]):
+class Batch(Protocol[Item]):
     """What does many pieces of work of one kind at once, such as syncs."""
 
-    def run(self, connection: sa.Connection, items: Sequence[X]) -> Sequence[Any]:
+    def run(self, connection: sa.Connection, items: Sequence[Item]) -> Sequence[Any]:
         """Do all of *items* in their order, and return a result for each.
 
-        A result that is an exception is raised from that item's future; what belongs to it must
-        not have been written. If this raises, all is taken back, and every item is tried alone.
+        If this raises, all of it is taken back, and every item is tried alone.
         """
         ...
 
-    def committed(self, items: Sequence[X], results: Sequence[Any]) -> None:
+    def committed(self, items: Sequence[Item], results: Sequence[Any]) -> None:
         """Learn that *items* are on the disk; called before their futures are done."""
         ...
 
@@ -164,6 +164,16 @@ class Database:
         """Give a connection that sees one state of everything, and changes nothing."""
         with self._told_errors(), self._reader.connect() as connection:
             yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[sa.Connection]:
+        """Give a connection in a transaction of its own, for before the writer is started."""
+        engine = self._engine(is_writer=True)
+        try:
+            with self._told_errors(), engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
         """Let the writer do *work* in its next transaction; done when that is on the disk.
@@ -307,12 +317,9 @@ class Database:
     def _told(self, error: BaseException) -> ParentError:
         if isinstance(error, ParentError):
             return error
-        where = (
-            self.url.database
-            if self.is_sqlite
-            else f"PostgreSQL at {self.url.host or 'the socket'}"
-        )
-        return _told_sqlite(error, where) if self.is_sqlite else _told_postgresql(error, where)
+        if self.is_sqlite:
+            return _told_sqlite(error, str(self.url.database))
+        return _told_postgresql(error, f"PostgreSQL at {self.url.host or 'its socket'}")
 
 
 def _do_all(connection: sa.Connection, pieces: list[_Piece]) -> list[Done]:
@@ -329,10 +336,9 @@ def _do_all(connection: sa.Connection, pieces: list[_Piece]) -> list[Done]:
 
 def _do_group(connection: sa.Connection, group: Group[Any], pieces: list[_Piece]) -> list[Done]:
     """Let the batch do all of it; where it cannot, one by one, so that one spoils no other."""
-    run = group.batch.run
     try:
         with connection.begin_nested():
-            results = run(connection, [piece.what for piece in pieces])
+            results = group.batch.run(connection, [piece.what for piece in pieces])
             return list(zip(pieces, results, strict=True))
     except Exception as error:
         if _is_lost(error):
@@ -340,16 +346,11 @@ def _do_group(connection: sa.Connection, group: Group[Any], pieces: list[_Piece]
         if len(pieces) == 1:
             return [(pieces[0], error)]
         _LOG.warning("parent.batch_failed", pieces=len(pieces), why=str(error))
-    return [
-        _do_one(connection, piece, lambda found, piece=piece: _only(run(found, [piece.what])))
-        for piece in pieces
-    ]
+    return [_do_one(connection, piece, _alone(group.batch, piece)) for piece in pieces]
 
 
-def _only(results: Sequence[Any]) -> Any:
-    if isinstance(results[0], BaseException):
-        raise results[0]
-    return results[0]
+def _alone(batch: Batch[Any], piece: _Piece) -> Work:
+    return lambda connection: batch.run(connection, [piece.what])[0]
 
 
 def _do_one(connection: sa.Connection, piece: _Piece, work: Work) -> Done:
@@ -385,7 +386,7 @@ _URL_REMEDY = "Use sqlite:///FILE or postgresql://USER@HOST/DATABASE."
 _FULL_REMEDY = "Make room; the parent goes on by itself, and children repeat what they owe."
 
 
-def _told_sqlite(error: BaseException, where: str | None) -> ParentError:
+def _told_sqlite(error: BaseException, where: str) -> ParentError:
     name = getattr(error, "sqlite_errorname", "")
     text = f"the database {where}"
     if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR_WRITE"):

@@ -355,7 +355,7 @@ def _require_gapless(child: _Child, sync: Sync) -> None:
 
 def _gap(acked: int) -> ProblemError:
     return ProblemError(
-        ProblemType.GAP, "Send what comes after `acked`, and tell by `gone` what you no longer have.",
+        ProblemType.GAP, "Send what is after `acked`; `gone` says what there is no more.",
         acked=acked,
     )  # fmt: skip
 
@@ -423,8 +423,9 @@ def _keep_bridge(child: _Child, said: Any) -> None:
         return
     lag, skew = said.get("lag"), said.get("skew_s")
     child.lag = lag if type(lag) is int and 0 <= lag <= MAX_LAG else 0
-    is_number = isinstance(skew, int | float) and abs(skew) <= MAX_SKEW_S
-    child.skew_s = float(skew) if is_number else 0.0
+    child.skew_s = 0.0
+    if isinstance(skew, int | float) and abs(skew) <= MAX_SKEW_S:
+        child.skew_s = float(skew)
 
 
 def _keep_items(page: _Page, child: _Child, items: Iterable[tuple[int, str, Any]]) -> None:
@@ -435,7 +436,7 @@ def _keep_items(page: _Page, child: _Child, items: Iterable[tuple[int, str, Any]
             page.samples.append((child.id, at, body["set"], body["v"]))
             continue
         said = body.get("at") if isinstance(body, dict) else None
-        at = max(0.0, said - child.skew_s) if is_time(said) else page.now
+        at = page.now if said is None or not is_time(said) else max(0.0, said - child.skew_s)
         page.events.append(
             (
                 child.id, child.stream, seq, kind, text_of(body, "type") or kind,

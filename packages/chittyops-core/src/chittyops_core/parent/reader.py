@@ -10,9 +10,8 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
-from functools import cache
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -25,7 +24,10 @@ from chittyops_core.bridge.protocol import (
     MAX_TEXT,
     METRICS,
     VERSION,
+    Enrolment,
     ItemKind,
+    KeyRotation,
+    Leave,
     ProblemType,
     Section,
     Sync,
@@ -89,19 +91,19 @@ def read(cls: type[T], body: bytes) -> T:
     if b"\\u0000" in body:
         body = _NUL.sub(rb"\1\\ufffd", body)
     try:
-        value = _decoder(cls).decode(body)
+        value: Any = _DECODERS[cls].decode(body)
     except RecursionError as error:
         raise ProblemError(ProblemType.MALFORMED, "the body is nested too deep") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProblemError(ProblemType.MALFORMED, str(error)) from error
-    if value.v != VERSION:  # type: ignore[attr-defined]  # Every request of the protocol has it.
+    if value.v != VERSION:
         raise ProblemError(ProblemType.VERSION, f"This parent speaks version {VERSION}.")
-    return value
+    return cast("T", value)
 
 
-@cache
-def _decoder(cls: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(cls)
+_DECODERS: Mapping[type, msgspec.json.Decoder[Any]] = {
+    cls: msgspec.json.Decoder(cls) for cls in (Sync, Enrolment, KeyRotation, Leave)
+}
 
 
 def read_sync(body: bytes, path: str) -> Sync:

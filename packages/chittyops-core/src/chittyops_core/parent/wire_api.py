@@ -109,7 +109,7 @@ class _Sealed:
     status: int
     body: bytes
     media_type: str
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
 
 Told = tuple[int, Any]

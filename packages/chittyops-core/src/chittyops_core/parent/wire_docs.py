@@ -7,6 +7,7 @@ Litestar would find out by itself is said here, from the very classes that are d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ def described(
     responses |= {str(status): _problem(status) for status in refuses}
     body = None if takes is None else {"required": True, "content": _content(takes)}
 
+    @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
             self.parameters = parameters
@@ -100,7 +102,8 @@ def _problem(status: int) -> dict[str, Any]:
 def _schema(cls: type) -> dict[str, Any]:
     """Return the JSON schema of *cls*, with what it is made of put in place."""
     (schema,), parts = msgspec.json.schema_components([cls], ref_template="{name}")
-    return _inlined(schema, parts)
+    found: dict[str, Any] = _inlined(schema, parts)
+    return found
 
 
 def _inlined(schema: Any, parts: Mapping[str, Any]) -> Any:
