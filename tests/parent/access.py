@@ -13,11 +13,11 @@ from argon2 import PasswordHasher
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from chittyops_core.parent import migrations
 from chittyops_core.parent.access import Role
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.operators import accounts
-from chittyops_core.parent.schema import METADATA
 from conftest import FakeClock
 
 PASSWORD = "correct horse battery"  # Of everybody here.
@@ -31,9 +31,7 @@ HASH = CHEAP.hash(PASSWORD)
 def parent_with(data: Path, *roles: Role, **fields: Any) -> Iterator[tuple[Litestar, Parent]]:
     """Give a parent in *data* with an operator of each role, named as the role."""
     database = Database(f"sqlite:///{data / 'parent.db'}")
-    with database.reading() as connection:
-        METADATA.create_all(connection)
-        connection.commit()
+    migrations.upgrade(database)
     database.start()
     parent = Parent(data, database, clock=FakeClock(), **fields)
     now = parent.clock.now().timestamp()

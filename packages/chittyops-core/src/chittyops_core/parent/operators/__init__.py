@@ -39,7 +39,7 @@ MAX_BODY = 64 * 1024
 def dependencies() -> dict[str, Provide]:
     """Return what handlers may ask for: `operator`, where `may` stands before them.
 
-    For the application as a whole: Litestar takes a provider at one level only.
+    For a router: Litestar takes a provider at one level only.
     """
     return {"operator": Provide(provide_operator, sync_to_thread=False)}
 
@@ -50,6 +50,7 @@ def handlers() -> list[Router]:
         Router(
             "/",
             route_handlers=[*pages.handlers(), *api.handlers()],
+            dependencies=dependencies(),
             exception_handlers=exception_handlers(),
             middleware=[SafeHeaders()],
             request_max_body_size=MAX_BODY,

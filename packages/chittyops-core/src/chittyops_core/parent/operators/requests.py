@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from litestar.connection import ASGIConnection
+
+from chittyops_core.parent.addresses import client_address, is_trusted
 
 if TYPE_CHECKING:
     from chittyops_core.parent.app import Parent
@@ -37,21 +38,18 @@ def now_of(connection: Connection) -> float:
 
 
 def is_secure(connection: Connection) -> bool:
-    """Whether TLS protects the way to the browser: ours, or that of the proxy before us."""
-    if parent_of(connection).is_behind_proxy:
-        return _last(connection, "x-forwarded-proto") == "https"
-    return bool(connection.scope.get("scheme") in ("https", "wss"))
+    """Whether TLS protects the way to the browser: ours, or that of a proxy that we trust."""
+    if connection.scope.get("scheme") in ("https", "wss"):
+        return True
+    trusted = parent_of(connection).trusted
+    said = _all(connection, "x-forwarded-proto").rpartition(",")[2].strip()
+    return said == "https" and is_trusted(_peer(connection), trusted)
 
 
 def address_of(connection: Connection) -> str:
-    """Return where a request comes from: what the proxy before us says, else the socket's end."""
-    client = connection.scope.get("client")
-    said = _last(connection, "x-forwarded-for") if parent_of(connection).is_behind_proxy else ""
-    text = said or (client[0] if client else "")
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return "unknown"
+    """Return where a request comes from: the socket's end, or what a proxy we trust says."""
+    forwarded = _all(connection, "x-forwarded-for")
+    return client_address(_peer(connection), forwarded, parent_of(connection).trusted)
 
 
 def agent_of(connection: Connection) -> str:
@@ -90,7 +88,11 @@ async def write(connection: Connection, work: Callable[[sa.Connection], T]) -> T
     return await asyncio.wrap_future(parent_of(connection).database.submit(work))
 
 
-def _last(connection: Connection, name: str) -> str:
-    """Return the last element of a list in a header: the one that our own proxy added."""
-    values = connection.headers.getall(name, [])
-    return values[-1].rpartition(",")[2].strip() if values else ""
+def _peer(connection: Connection) -> str:
+    client = connection.scope.get("client")
+    return client[0] if client else ""
+
+
+def _all(connection: Connection, name: str) -> str:
+    """Return a header that may come several times as one list (RFC 9110 section 5.3)."""
+    return ",".join(connection.headers.getall(name, []))

@@ -1,4 +1,4 @@
-"""Headers that every answer to a browser has."""
+"""Headers that every answer to a browser has; what all answers have is set by `app`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_SECURE_ONLY = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class SafeHeaders(ASGIMiddleware):
@@ -35,9 +34,6 @@ class SafeHeaders(ASGIMiddleware):
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
-                if scope.get("scheme") == "https":
-                    for name, value in _SECURE_ONLY.items():
-                        headers.setdefault(name, value)
             await send(message)
 
         await next_app(scope, receive, send_safely)
