@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from litestar.handlers import BaseRouteHandler
 
-from chittyops_core.parent.operators import operators_api
+from chittyops_core.parent.operators import fleet_api, operators_api
 
 __all__ = ["handlers"]
 
 
 def handlers() -> list[BaseRouteHandler]:
     """Return the handlers of the API."""
-    return [*operators_api.handlers()]
+    return [*fleet_api.handlers(), *operators_api.handlers()]
