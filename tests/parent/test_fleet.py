@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from chittyops_core.parent.schema import (
     event,
     operator,
     service,
+    term,
 )
 from chittyops_core.parent.schema import tally as tally_table
 from chittyops_core.parent.tally import Place
@@ -58,7 +60,6 @@ def enrolled(database: Database, name: str, number: int, **more: Any) -> None:
 # --- children ---
 
 
-@pytest.mark.parametrize("order", list(Order))
 @pytest.mark.parametrize(
     "chosen",
     [Filter(), Filter(kind="chitty-apps"), Filter(state="accepted", status="operational"),
@@ -67,25 +68,30 @@ def enrolled(database: Database, name: str, number: int, **more: Any) -> None:
      Filter(text="example", overdue=True), Filter(text="nowhere"), Filter(kind="none")],
 )  # fmt: skip
 def test_pages_hold_every_child_that_matches_once_and_in_order(
-    fleet_of_200: Database, order: Order, chosen: Filter
+    fleet_of_200: Database, chosen: Filter
 ) -> None:
     """Whatever the filter; compared with a plain look at everything."""
     with fleet_of_200.reading() as connection:
-        got = all_rows(lambda after: fleet.children(connection, chosen, after, 7, order))
+        named, worst = (
+            all_rows(lambda after, o=order: fleet.children(connection, chosen, after, 20, o))
+            for order in Order
+        )
         expected = _plain(connection, chosen)
 
-    assert sorted(each.id for each in got) == sorted(expected)
-    if order is Order.NAME:
-        assert [each.name for each in got] == sorted(each.name for each in got)
-    else:
-        states = [fleet._STATES.index(each.state) for each in got]
-        late = [each.is_overdue for each in got if each.state == "accepted"]
-        assert states == sorted(states)
-        assert late == sorted(late, reverse=True)
+    assert sorted(each.id for each in named) == sorted(expected)
+    assert sorted(each.id for each in worst) == sorted(expected)
+    assert [each.name for each in named] == sorted(each.name for each in named)
+    states = [fleet._STATES.index(each.state) for each in worst]
+    late = [each.is_overdue for each in worst if each.state == "accepted"]
+    assert states == sorted(states)
+    assert late == sorted(late, reverse=True)
 
 
 def _plain(connection: sa.Connection, chosen: Filter) -> list[str]:
     found = []
+    words: dict[str, set[str]] = defaultdict(set)
+    for each, word in connection.execute(sa.select(term.c.child, term.c.word)):
+        words[each].add(word)
     rows = connection.execute(sa.select(child, child_state).join(child_state)).mappings().all()
     for row in rows:
         one = row["id"]
@@ -95,10 +101,10 @@ def _plain(connection: sa.Connection, chosen: Filter) -> list[str]:
             continue
         if chosen.overdue not in (None, row["is_overdue"]):
             continue
-        stored = terms._wanted(connection, one)
-        words = terms.words_of(chosen.text)
+        stored = words[one]
+        asked = terms.words_of(chosen.text)
         is_label = not chosen.label or terms.label_word(chosen.label) in stored
-        if is_label and all(any(has.startswith(word) for has in stored) for word in words):
+        if is_label and all(any(has.startswith(word) for has in stored) for word in asked):
             found.append(one)
     return found
 
@@ -159,7 +165,8 @@ def test_a_made_up_cursor_is_refused_attack(fleet_of_200: Database, cursor: str)
 
 HOSTILE = (
     "'; DROP TABLE child; --", "<script>alert(1)</script>", "%", "_", "%' OR 1=1 --", "\\",
-    "😀" * 50, "İstanbul", "ß", "../../etc/passwd", "a" * 200, "\u202eevil", "{{7*7}}", "\ufdd0\uffff",
+    "😀" * 50, "İstanbul", "ß", "../../etc/passwd", "a" * 200, "\u202eevil", "{{7*7}}",
+    "\ufdd0\uffff",
 )  # fmt: skip
 
 
@@ -363,7 +370,7 @@ def test_activities_are_listed_by_object_and_actor(fleet_of_200: Database) -> No
 
     assert [each.id for each in every] == sorted((each.id for each in every), reverse=True)
     assert len(every) == CHILDREN
-    assert len(ada) == CHILDREN // 3
+    assert [each.id for each in ada] == [each.id for each in every if each.actor == "ada"]
     assert (len(one), none) == (1, ())
 
 

@@ -327,13 +327,16 @@ def children(
     wanted = chosen or Filter()
     size = _size(limit)
     start = _Spot(*_cursor(after, (int, str, str))) if after else _Spot(-1, "", "")
-    here = [place for place in tally.places(connection) if _is_in(place, wanted)]
+    every = tally.places(connection)
+    here: list[Place | None] = [place for place in every if _is_in(place, wanted)]
+    if order is Order.NAME and len(here) == len(every):
+        here = [None]
     words = _words(wanted)
     if not words:
         return _page_of(connection, _walk(connection, here, order, start, size + 1), size)
     found = _found(connection, words)
     if found is not None:
-        spots = _sorted(connection, found, set(here), words, order)
+        spots = _sorted(connection, found, wanted, words, order)
         return _page_of(connection, (each for each in spots if each > start), size)
     return _searched(connection, _walk(connection, here, order, start, size * 4), words, size)
 
@@ -421,9 +424,9 @@ _VIEW = sa.select(
 ).select_from(_BOTH)  # fmt: skip
 
 
-def _rank(place: Place, order: Order) -> int:
+def _rank(place: Place | None, order: Order) -> int:
     """Return where a place comes in *order*: as one number, so that a cursor can tell it."""
-    if order is Order.NAME:
+    if place is None or order is Order.NAME:
         return 0
     state = _STATES.index(place.state) if place.state in _STATES else len(_STATES)
     status = _STATUSES.index(place.status) if place.status in set(_STATUSES) else 3
@@ -437,9 +440,9 @@ def _is_in(place: Place, wanted: Filter) -> bool:
 
 
 def _walk(
-    connection: sa.Connection, here: Iterable[Place], order: Order, start: _Spot, size: int
+    connection: sa.Connection, here: Iterable[Place | None], order: Order, start: _Spot, size: int
 ) -> Iterator[_Spot]:
-    """Yield the children of some places in *order*, from after *start* on."""
+    """Yield the children of some places in *order*, from after *start* on; None is everywhere."""
     ranked = sorted(((_rank(place, order), place) for place in here), key=lambda each: each[0])
     for rank, group in groupby(ranked, key=lambda each: each[0]):
         if rank < start.rank:
@@ -451,21 +454,19 @@ def _walk(
 
 
 def _of_place(
-    connection: sa.Connection, place: Place, sort: str, last: str, size: int
+    connection: sa.Connection, place: Place | None, sort: str, last: str, size: int
 ) -> Iterator[tuple[str, str]]:
     key = (child_place.c.sort, child_place.c.child)
+    is_here = () if place is None else (
+        child_place.c.state == place.state, child_place.c.kind == place.kind,
+        child_place.c.status == place.status,
+        child_place.c.is_overdue == sa.literal(place.is_overdue),
+    )  # fmt: skip
     while True:
+        is_after = sa.tuple_(*key) > sa.tuple_(sa.literal(sort), sa.literal(last))
         rows = connection.execute(
-            sa.select(*key)
-            .where(
-                child_place.c.state == place.state, child_place.c.kind == place.kind,
-                child_place.c.status == place.status,
-                child_place.c.is_overdue == sa.literal(place.is_overdue),
-                sa.tuple_(*key) > sa.tuple_(sa.literal(sort), sa.literal(last)),
-            )
-            .order_by(*key)
-            .limit(size)
-        ).all()  # fmt: skip
+            sa.select(*key).where(*is_here, is_after).order_by(*key).limit(size)
+        ).all()
         for row in rows:
             yield row.sort, row.child
         if len(rows) < size:
@@ -506,7 +507,7 @@ def _having(
 def _sorted(
     connection: sa.Connection,
     found: list[str],
-    here: set[Place],
+    wanted: Filter,
     words: list[sa.ColumnElement[bool]],
     order: Order,
 ) -> list[_Spot]:
@@ -515,7 +516,7 @@ def _sorted(
     spots = []
     for row in rows:
         place = Place(row.state, row.kind, row.status, row.is_overdue)
-        if place in here:
+        if _is_in(place, wanted):
             spots.append(_Spot(_rank(place, order), row.sort, row.child))
     return sorted(spots)
 

@@ -241,6 +241,7 @@ child_place = Table(
     Column("status", String(24), nullable=False), Column("is_overdue", Boolean, nullable=False),
     Column("sort", _words(200), nullable=False),  # its name, without case
     Index("ix_child_place_all", "state", "kind", "status", "is_overdue", "sort", "child"),
+    Index(None, "sort", "child"),
 )  # fmt: skip
 
 # One row for each combination that exists: (state, kind, status, overdue) of children.
