@@ -96,7 +96,7 @@ def test_a_decision_is_kept_with_who_and_why_and_refused_when_it_was_changed_mea
     assert [each.status_code for each in (done, late, no, gone, again)] == [200, 412, 403, 200, 409]
     assert done.json()["child"]["state"] == "accepted" and done.json()["decided_by"] == "operator"
     rows = ask(Role.AUDITOR, "GET", f"/v1/activity?object=child/{pending}").json()["rows"]
-    assert [(row["actor"], row["action"], row["outcome"]) for row in reversed(rows)] == [
+    assert [(row["actor"], row["action"], row["outcome"]) for row in reversed(rows[:4])] == [
         ("operator", "child.accept", "done"),
         ("operator", "child.reject", "refused"),
         ("approver", "child.revoke", "done"),

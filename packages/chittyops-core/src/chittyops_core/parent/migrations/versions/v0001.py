@@ -244,6 +244,9 @@ def upgrade() -> None:
         ["state", "kind", "status", "is_overdue", "sort", "child"],
         unique=False,
     )
+    op.create_index(
+        op.f("ix_child_place_sort_child"), "child_place", ["sort", "child"], unique=False
+    )
     op.create_table(
         "child_section",
         sa.Column("child", sa.String(length=32), nullable=False),
