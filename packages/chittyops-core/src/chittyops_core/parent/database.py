@@ -203,6 +203,10 @@ class Database:
             raise ParentError("the writer has too much to do", cause="busy") from None
         return piece.future
 
+    def libpq_environment(self) -> dict[str, str]:
+        """Return what PostgreSQL's own tools need in their environment: the password, if any."""
+        return {"PGPASSWORD": self._password} if self._password else {}
+
     # --- connections ---
 
     def _engine(self, *, is_writer: bool) -> sa.Engine:
