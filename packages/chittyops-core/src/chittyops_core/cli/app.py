@@ -21,7 +21,7 @@ __all__ = ["cli", "main"]
 COMMANDS = (
     "new", "plan", "deploy", "status", "releases", "rollback", "logs", "exec", "config",
     "secrets", "incidents", "notify", "maintenance", "metrics", "slo", "ping", "enroll",
-    "bridge", "recover", "prune", "remove", "doctor", "host", "agent", "completion",
+    "bridge", "recover", "prune", "remove", "doctor", "host", "agent", "parent", "completion",
 )  # fmt: skip
 
 EPILOG = """\b
