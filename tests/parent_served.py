@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,14 @@ from chittyops_core.parent import enrolment
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from conftest import free_port
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    """Wait until *holds* says that it is so."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 class HandClock:
@@ -52,6 +60,7 @@ class ServedParent:
         self.database = database
         self.app = create_app(self.parent)
         self.port = free_port()
+        self.children: list[RawChild] = []
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -66,6 +75,8 @@ class ServedParent:
                 time.sleep(0.02)
 
     def __exit__(self, *_: object) -> None:
+        for child in self.children:
+            child.close()
         self._loop.call_soon_threadsafe(self._server.stop)
         self._thread.join(timeout=30)
 
@@ -143,6 +154,11 @@ class RawChild:
         self.n = 0
         self.id = ""
         self._connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+        served.children.append(self)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
 
     def use(self, key: Ed25519PrivateKey) -> None:
         """Sign with *key* from now on."""

@@ -22,6 +22,7 @@ from chittyops_core.errors import ParentError
 from chittyops_core.parent import bulk, migrations
 from chittyops_core.parent.database import MAX_WAITING, Database
 from chittyops_core.parent.schema import METADATA, metric_set, setting
+from parent_served import wait_for
 from postgresql import PostgreSQL
 
 
@@ -338,10 +339,3 @@ def test_postgresql_may_restart_and_nothing_acknowledged_is_lost(
         second.start(exclusive=True)
     second.close()
     database.close()
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

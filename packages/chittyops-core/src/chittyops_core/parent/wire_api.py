@@ -62,6 +62,9 @@ JSON = "application/json"
 MAX_SENT = MAX_BYTES + 64 * 1024
 """Bytes of a body as sent; what cannot be compressed grows a little by it."""
 
+MAX_DRAINED = 8 * MAX_BYTES
+"""Bytes of a body that is too large that are still read."""
+
 MAX_ENROLMENT = 64 * 1024
 """Bytes of an enrolment, which nobody has vouched for."""
 
@@ -410,27 +413,31 @@ def _target(request: Request[Any, Any, Any]) -> str:
 
 
 async def _body(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """Read a body up to *limit*, and no further. Raises ProblemError."""
-    too_large = ProblemError(ProblemType.TOO_LARGE, f"A body may have {limit} bytes as sent.")
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or len(declared) > 18 or int(declared) > limit:
-        raise too_large
-    read_so_far = bytearray()
+    """Return a body of up to *limit* bytes. Raises ProblemError.
+
+    What is more is read and thrown away, up to `MAX_DRAINED`: who is still sending would not
+    read the answer.
+    """
+    found = bytearray()
+    count = 0
     try:
         async with asyncio.timeout(BODY_S):
-            while True:
+            more = True
+            while more and count <= MAX_DRAINED:
                 message = await request.receive()
                 if message["type"] != "http.request":
                     raise ProblemError(ProblemType.MALFORMED, "the body is cut short")
-                read_so_far += message["body"]
-                if len(read_so_far) > limit:
-                    raise too_large
-                if not message.get("more_body"):
-                    return bytes(read_so_far)
+                count += len(message["body"])
+                if count <= limit:
+                    found += message["body"]
+                more = message.get("more_body", False)
     except TimeoutError as error:
         raise ProblemError(
             ProblemType.MALFORMED, f"the body did not come within {BODY_S:.0f} seconds"
         ) from error
+    if count > limit:
+        raise ProblemError(ProblemType.TOO_LARGE, f"A body may have {limit} bytes as sent.")
+    return bytes(found)
 
 
 # --- routes ---
