@@ -241,6 +241,7 @@ class Wire:
 
     async def enrol(self, request: Request[Any, Any, Any]) -> ASGIResponse:
         async def handle(body: bytes) -> Told:
+            _require_signature(request)
             asked = read(Enrolment, _plain(request, body))
             try:
                 raw = signatures.decode(asked.public_key)
@@ -391,6 +392,13 @@ def _plain(request: Request[Any, Any, Any], body: bytes) -> bytes:
     return expand(body, request.headers.get("content-encoding", "").strip().lower())
 
 
+def _require_signature(request: Request[Any, Any, Any]) -> None:
+    """Refuse what is not signed at all, before anything of it is read."""
+    headers = _headers(request)
+    if signatures.key_id_of(headers) is None or signatures.signature_of(headers) is None:
+        raise ProblemError(ProblemType.UNSIGNED, "An enrolment is signed by the key it brings.")
+
+
 def _require_short(asked: Enrolment) -> None:
     if len(asked.name) > 200 or len(asked.sdk) > 200 or len(asked.token) > 200:
         raise ProblemError(ProblemType.MALFORMED, "name, sdk, token: more than 200 characters")
@@ -533,11 +541,10 @@ def healthz() -> str:
     return "ok\n"
 
 
-@get(
-    "/readyz",
-    operation_class=described(answers={200: str}, refuses=(503,)),
-    summary="Whether it can work",
-)
+_TEXT = described(answers={200: str}, refuses=(503,), is_signed=False)
+
+
+@get("/readyz", operation_class=_TEXT, summary="Whether it can work")
 async def readyz(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Tell whether the database can be read and written."""
     wire = _wire(request)
@@ -548,7 +555,7 @@ async def readyz(request: Request[Any, Any, Any]) -> ASGIResponse:
     return ASGIResponse(body=b"ok\n", media_type="text/plain")
 
 
-@get("/metrics", summary="Metrics of the parent itself")
+@get("/metrics", operation_class=_TEXT, summary="Metrics of the parent itself")
 async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Return the parent's own metrics for Prometheus."""
     wire = _wire(request)
