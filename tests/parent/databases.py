@@ -1,4 +1,4 @@
-"""Databases for tests of the parent: a SQLite file, and a PostgreSQL server of one's own."""
+"""Databases for tests of the parent: opened, and watched for scans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chittyops_core.parent.database import Database
 from chittyops_core.parent.schema import METADATA
 from parent.fleet_data import make_tables
 
-__all__ = ["GROWING", "Statements", "open_database", "postgresql_server"]
+__all__ = ["GROWING", "Statements", "open_database"]
 
 
 GROWING = set(METADATA.tables) - {"tally", "setting"}
@@ -29,35 +29,8 @@ GROWING = set(METADATA.tables) - {"tally", "setting"}
 
 
 @contextmanager
-def postgresql_server() -> Iterator[Path]:
-    """Run a server on a unix socket in a folder of its own; skip where there is none."""
-    pytest.importorskip("psycopg")
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    more: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if os.geteuid() == 0:  # It refuses to run as root.
-        shutil.chown(folder, "nobody")
-        more["user"] = "nobody"
-    make = [places[-1] / "initdb", "-D", folder / "data", "-U", "parent", "-A", "trust", "-N"]
-    subprocess.run([*make, "-E", "UTF8"], check=True, cwd=folder, **more)
-    run = [places[-1] / "postgres", "-D", folder / "data", "-k", folder, "-h", "", "-F"]
-    server = subprocess.Popen(run, cwd=folder, **more)
-    try:
-        _wait_for(f"postgresql+psycopg://parent@/postgres?host={folder}")
-        yield folder
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
-        shutil.rmtree(folder)
-
-
-@contextmanager
 def open_database(url: str) -> Iterator[Database]:
-    """Open the empty database at *url* with all tables, and its writer."""
-    make_tables(url)
+    """Open the database at *url*, which has all tables, and start its writer."""
     database = Database(url)
     database.start()
     try:
@@ -97,17 +70,3 @@ class Statements:
         asked.execute(how + statement, values)
         self.plans.append((statement, [str(row[-1]) for row in asked.fetchall()]))
         asked.close()
-
-
-def _wait_for(url: str) -> None:
-    engine = sa.create_engine(url)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            engine.connect().close()
-        except sa.exc.OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            break
-    engine.dispose()

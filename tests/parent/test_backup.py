@@ -23,11 +23,11 @@ NOW = 1_800_000_000.0
 
 
 @pytest.fixture
-def data(database_url: str, tmp_path: Path) -> Path:
+def data(url: str, tmp_path: Path) -> Path:
     """A parent with 30 children, an operator and a session."""
     folder = tmp_path / "parent"
-    is_own = database_url.startswith("sqlite")
-    server.init(folder, database_url="" if is_own else database_url)
+    is_own = url.startswith("sqlite")
+    server.init(folder, database_url="" if is_own else url)
     with administration.opened(folder) as parent:
         parent.database.write(_populate)
     return folder

@@ -26,6 +26,7 @@ from chittyops_core.parent.schema import (
 )
 from chittyops_core.parent.schema import tally as tally_table
 from chittyops_core.parent.tally import Place
+from parent.conftest import Templates
 from parent.databases import Statements, open_database
 from parent.fleet_data import DAY, NOW, child_id, fill
 
@@ -462,14 +463,15 @@ def test_no_question_scans_a_table_that_grows_with_the_fleet(fleet_of_200: Datab
 
 
 def test_no_question_takes_more_steps_of_a_larger_fleet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted in instructions of SQLite's machine, from 300 children to 1,500."""
     monkeypatch.setattr(fleet, "MAX_LOOKED", 20)
     monkeypatch.setattr(fleet, "MAX_FOUND", 20)
     steps = {}
     for size in (300, 1500):
-        with open_database(f"sqlite:///{tmp_path}/{size}.db") as database:
+        (tmp_path / str(size)).mkdir()
+        with open_database(templates.copy("sqlite", tmp_path / str(size))) as database:
             database.write(lambda c, size=size: fill(c, size, sampled=1, events=2))
             with database.reading() as connection:
                 steps[size] = _steps(connection)

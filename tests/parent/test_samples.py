@@ -26,6 +26,7 @@ from chittyops_core.parent.packing import pack_chunk, pack_row, unpack_chunk, un
 from chittyops_core.parent.samples import Retention, compact, forget, put, series
 from chittyops_core.parent.schema import metric_set, sample, sample_day, sample_hour
 from conftest import IS_CHAOS_FULL
+from parent.conftest import Templates
 from parent.databases import open_database
 from parent.fleet_data import DAY, NAMES, SET, child_id, readings
 
@@ -277,10 +278,12 @@ database.close()
 
 
 @pytest.mark.chaos
-def test_a_kill_in_the_middle_of_compaction_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_of_compaction_loses_and_doubles_nothing(
+    tmp_path: Path, templates: Templates
+) -> None:
     """Again and again, at random moments; every sample is in a row or in a chunk, and in one."""
     chance = random.Random(11)
-    with open_database(f"sqlite:///{tmp_path}/parent.db") as database:
+    with open_database(templates.copy("sqlite", tmp_path)) as database:
         database.write(lambda c: c.execute(metric_set.insert(), {"id": SET, "names": '["a"]'}))
         rows = [
             (child_id(n), TODAY - DAY * day + 300 * k, SET, [float(k)])

@@ -51,7 +51,8 @@ MAX_KIND = 64
 MAX_SETS = 64
 MAX_CAPS = 256
 
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+STREAM_PATTERN = "^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$"
+_UUID = re.compile(STREAM_PATTERN)
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """An escaped NUL, which PostgreSQL keeps in no text."""

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 import signal
+import socket
 import stat
 import tomllib
 from collections.abc import Sequence
@@ -178,18 +179,29 @@ async def _serve(app: Any, bind: Bind) -> None:
         app, address=bind.host, port=bind.port, interface=Interfaces.ASGI, http=HTTPModes.auto,
         websockets=False, backlog=BACKLOG, log_enabled=False, ssl_cert=cert, ssl_key=key,
     )  # fmt: skip
+    _require_free(bind)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     _LOG.info("parent.serving", host=bind.host, port=bind.port, tls=bind.tls is not None)
-    try:
-        await server.serve()
-    except (OSError, RuntimeError) as error:
-        raise ParentError(
-            f"{bind.host}:{bind.port} cannot be served on: {error}",
-            remedy="Another program may listen there; choose another port.",
-        ) from error
+    await server.serve()
     _LOG.info("parent.ended")
+
+
+def _require_free(bind: Bind) -> None:
+    """Raise ParentError where somebody listens: granian would share the port with another one."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            bind.host, bind.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ParentError(
+            f"{bind.host}:{bind.port} cannot be served on: {error.strerror}",
+            remedy="Choose another address or port, or stop who listens there.",
+        ) from error
 
 
 # --- settings ---

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import define, field
@@ -108,13 +109,15 @@ class Sweeper:
                 self._database.write(partial(_do, chore, now))
 
     def _run(self) -> None:
-        while not self._stop.wait(SWEEP_S):
+        while True:
             try:
                 self.sweep()
             except ParentError as error:
                 _LOG.warning("parent.sweep_failed", why=str(error))
             except Exception:
                 _LOG.exception("parent.sweep_failed")
+            if self._stop.wait(SWEEP_S):
+                return
 
     def _say_alive(self, now: float) -> None:
         """Note that the parent can write, and grant time to all when it could not for a while."""
@@ -131,11 +134,18 @@ class Sweeper:
             _LOG.info("parent.was_away", seconds=round(away_s, 1))
 
     def _tell_silent(self, now: float) -> None:
-        while True:
+        while self._is_somebody_due(now):
             found = self._database.write(lambda connection: mark_overdue(connection, now))
             self._live.publish(Change(child_id, "status") for child_id in found)
-            if len(found) < BATCH:
-                return
+
+    def _is_somebody_due(self, now: float) -> bool:
+        with self._database.reading() as connection:
+            return connection.execute(_due(now).limit(1)).first() is not None
+
+
+def _due(now: float) -> sa.Select[Any]:
+    c = child_state.c
+    return sa.select(c.child, c.deadline_at).where(c.deadline_at <= now, sa.not_(c.is_overdue))
 
 
 def _do(chore: Chore, now: float, connection: sa.Connection) -> None:
@@ -145,12 +155,7 @@ def _do(chore: Chore, now: float, connection: sa.Connection) -> None:
 def mark_overdue(connection: sa.Connection, now: float) -> list[str]:
     """Mark up to `BATCH` children whose deadline has passed; return them, most overdue first."""
     c = child_state.c
-    late = connection.execute(
-        sa.select(c.child, c.deadline_at)
-        .where(c.deadline_at <= now, sa.not_(c.is_overdue))
-        .order_by(c.deadline_at)
-        .limit(BATCH)
-    ).all()
+    late = connection.execute(_due(now).order_by(c.deadline_at).limit(BATCH)).all()
     accepted = set(
         connection.execute(
             sa.select(child.c.id).where(

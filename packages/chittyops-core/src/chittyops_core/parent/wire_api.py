@@ -63,6 +63,9 @@ JSON = "application/json"
 MAX_SENT = MAX_BYTES + 64 * 1024
 """Bytes of a body as sent; what cannot be compressed grows a little by it."""
 
+MAX_DRAINED = 8 * MAX_BYTES
+"""Bytes of a body that is too large that are still read."""
+
 MAX_ENROLMENT = 64 * 1024
 """Bytes of an enrolment, which nobody has vouched for."""
 
@@ -239,6 +242,7 @@ class Wire:
 
     async def enrol(self, request: Request[Any, Any, Any]) -> ASGIResponse:
         async def handle(body: bytes) -> Told:
+            _require_signature(request)
             asked = read(Enrolment, _plain(request, body))
             try:
                 raw = signatures.decode(asked.public_key)
@@ -389,6 +393,13 @@ def _plain(request: Request[Any, Any, Any], body: bytes) -> bytes:
     return expand(body, request.headers.get("content-encoding", "").strip().lower())
 
 
+def _require_signature(request: Request[Any, Any, Any]) -> None:
+    """Refuse what is not signed at all, before anything of it is read."""
+    headers = _headers(request)
+    if signatures.key_id_of(headers) is None or signatures.signature_of(headers) is None:
+        raise ProblemError(ProblemType.UNSIGNED, "An enrolment is signed by the key it brings.")
+
+
 def _require_short(asked: Enrolment) -> None:
     if len(asked.name) > 200 or len(asked.sdk) > 200 or len(asked.token) > 200:
         raise ProblemError(ProblemType.MALFORMED, "name, sdk, token: more than 200 characters")
@@ -411,27 +422,31 @@ def _target(request: Request[Any, Any, Any]) -> str:
 
 
 async def _body(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """Read a body up to *limit*, and no further. Raises ProblemError."""
-    too_large = ProblemError(ProblemType.TOO_LARGE, f"A body may have {limit} bytes as sent.")
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or len(declared) > 18 or int(declared) > limit:
-        raise too_large
-    read_so_far = bytearray()
+    """Return a body of up to *limit* bytes. Raises ProblemError.
+
+    What is more is read and thrown away, up to `MAX_DRAINED`: who is still sending would not
+    read the answer.
+    """
+    found = bytearray()
+    count = 0
     try:
         async with asyncio.timeout(BODY_S):
-            while True:
+            more = True
+            while more and count <= MAX_DRAINED:
                 message = await request.receive()
                 if message["type"] != "http.request":
                     raise ProblemError(ProblemType.MALFORMED, "the body is cut short")
-                read_so_far += message["body"]
-                if len(read_so_far) > limit:
-                    raise too_large
-                if not message.get("more_body"):
-                    return bytes(read_so_far)
+                count += len(message["body"])
+                if count <= limit:
+                    found += message["body"]
+                more = message.get("more_body", False)
     except TimeoutError as error:
         raise ProblemError(
             ProblemType.MALFORMED, f"the body did not come within {BODY_S:.0f} seconds"
         ) from error
+    if count > limit:
+        raise ProblemError(ProblemType.TOO_LARGE, f"A body may have {limit} bytes as sent.")
+    return bytes(found)
 
 
 # --- routes ---
@@ -496,9 +511,9 @@ async def enrol(request: Request[Any, Any, Any]) -> ASGIResponse:
     ),
     summary="Where a child stands",
 )
-async def standing(request: Request[Any, Any, Any], child: FromPath[str]) -> ASGIResponse:
+async def standing(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Tell a child where it stands (section 5.3)."""
-    return await _wire(request).standing(request, child)
+    return await _wire(request).standing(request, request.path_params["child"])
 
 
 @post(
@@ -527,11 +542,10 @@ def healthz() -> str:
     return "ok\n"
 
 
-@get(
-    "/readyz",
-    operation_class=described(answers={200: str}, refuses=(503,)),
-    summary="Whether it can work",
-)
+_TEXT = described(answers={200: str}, refuses=(503,), is_signed=False)
+
+
+@get("/readyz", operation_class=_TEXT, summary="Whether it can work")
 async def readyz(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Tell whether the database can be read and written."""
     wire = _wire(request)
@@ -542,7 +556,7 @@ async def readyz(request: Request[Any, Any, Any]) -> ASGIResponse:
     return ASGIResponse(body=b"ok\n", media_type="text/plain")
 
 
-@get("/metrics", summary="Metrics of the parent itself")
+@get("/metrics", operation_class=_TEXT, summary="Metrics of the parent itself")
 async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Return the parent's own metrics for Prometheus."""
     wire = _wire(request)

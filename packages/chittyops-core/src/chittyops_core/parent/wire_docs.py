@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 from litestar.openapi.spec import Operation
 
+from chittyops_core.bridge.protocol import MAX_ITEMS, MAX_SECTIONS, MAX_TEXT, VERSION
 from chittyops_core.parent.problems import MEDIA_TYPE, types_of
+from chittyops_core.parent.reader import MAX_CAPS, MAX_NUMBER, STREAM_PATTERN
 
 __all__ = ["described"]
 
@@ -24,10 +26,28 @@ _SIGNED = (
 )
 _WHEN_BUSY = (429, 503)
 
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
+_TEXT = {"type": "string", "maxLength": MAX_TEXT}
+_LIMITS: Mapping[str, Mapping[str, Any]] = {
+    "v": {"const": VERSION},
+    "stream": {"format": "uuid", "pattern": STREAM_PATTERN},
+    "n": {"minimum": 1, "maximum": MAX_NUMBER},
+    "after": {"minimum": 0, "maximum": MAX_NUMBER},
+    "gone": {"minimum": 0, "maximum": MAX_NUMBER},
+    "sdk": {"maxLength": MAX_TEXT},
+    "name": {"maxLength": MAX_TEXT},
+    "token": {"maxLength": MAX_TEXT},
+    "caps": {"maxItems": MAX_CAPS, "items": _TEXT},
+    "state": {"maxProperties": MAX_SECTIONS},
+    "digests": {"maxProperties": MAX_SECTIONS, "additionalProperties": _DIGEST},
+    "items": {"maxItems": MAX_ITEMS},
+}
+"""What is said of a field beyond its type; what one says of another is in docs/protocol.md."""
+
 
 def described(
     *, takes: type | None = None, answers: Mapping[int, type], refuses: tuple[int, ...],
-    child_in_path: bool = False,
+    child_in_path: bool = False, is_signed: bool = True,
 ) -> type[Operation]:  # fmt: skip
     """Return the class of an endpoint's description.
 
@@ -36,8 +56,9 @@ def described(
         answers: Status -> class of the body, where all is well.
         refuses: Statuses of problems.
         child_in_path: Whether the path names a child.
+        is_signed: Whether requests have to be signed.
     """
-    parameters: list[Any] = [_header(name, what) for name, what in _SIGNED]
+    parameters: list[Any] = [_header(*each) for each in _SIGNED] if is_signed else []
     if child_in_path:
         parameters.insert(0, _CHILD_ID)
     responses = {str(status): _answer(cls) for status, cls in answers.items()}
@@ -68,11 +89,13 @@ def _header(name: str, what: str) -> dict[str, Any]:
 
 
 def _content(cls: type) -> dict[str, Any]:
+    if cls is str:
+        return {"text/plain": {"schema": {"type": "string"}}}
     return {"application/json": {"schema": _schema(cls)}}
 
 
 def _answer(cls: type) -> dict[str, Any]:
-    return {"description": f"{cls.__name__}; signed by the parent.", "content": _content(cls)}
+    return {"description": cls.__name__, "content": _content(cls)}
 
 
 def _problem(status: int) -> dict[str, Any]:
@@ -103,6 +126,9 @@ def _schema(cls: type) -> dict[str, Any]:
     """Return the JSON schema of *cls*, with what it is made of put in place."""
     (schema,), parts = msgspec.json.schema_components([cls], ref_template="{name}")
     found: dict[str, Any] = _inlined(schema, parts)
+    for name, limits in _LIMITS.items():
+        if name in found["properties"]:
+            found["properties"][name] |= limits
     return found
 
 
