@@ -19,7 +19,17 @@ from chittyops_core.bridge.protocol import SYNC, VERSION, ChildState, Status
 from chittyops_core.bridge.signatures import public_bytes, sign_request, thumbprint
 from chittyops_core.parent import schema
 
-__all__ = ["NAMES", "SET_ID", "SimulatedChild", "children", "http_request", "insert", "values"]
+__all__ = [
+    "INTERVAL_S",
+    "NAMES",
+    "SET_ID",
+    "Numbered",
+    "SimulatedChild",
+    "children",
+    "http_request",
+    "insert",
+    "values",
+]
 
 INTERVAL_S = 300
 SERVICES = ("court", "dossier", "apps", "archive")
@@ -161,3 +171,27 @@ def insert(url: str, fleet: Sequence[SimulatedChild]) -> None:
 def _parts(fleet: Sequence[SimulatedChild], size: int) -> Iterator[Sequence[SimulatedChild]]:
     for start in range(0, len(fleet), size):
         yield fleet[start : start + size]
+
+
+@define(eq=False)
+class Numbered:
+    """A fleet whose children take turns; every item of the whole fleet has a number of its own.
+
+    So what an answer acknowledges tells which request it answered.
+
+    Attributes:
+        children: Who takes turns.
+        sent: Number of an item -> its child and its sample's time.
+    """
+
+    children: Sequence[SimulatedChild]
+    sent: dict[int, tuple[str, int]] = field(factory=dict, repr=False)
+
+    def requests(self, count: int, *, packed: bool = True, close: bool = False) -> Iterator[bytes]:
+        """Yield the next *count* requests, signed as they are asked for."""
+        for _ in range(count):
+            number = len(self.sent) + 1
+            child = self.children[number % len(self.children)]
+            request = child.sync(number, packed=packed, close=close)
+            self.sent[number] = (child.id, child.at)
+            yield request

@@ -43,7 +43,9 @@ class Receiver:
 
 
 @contextmanager
-def victoria_metrics(folder: Path, program: str | None) -> Iterator[Receiver]:
+def victoria_metrics(
+    folder: Path, program: str | None, tls: tuple[Path, Path] | None = None
+) -> Iterator[Receiver]:
     """Twenty lines of the Prometheus text format a request."""
     program = program or found("victoria-metrics")
     if program is None:
@@ -51,13 +53,16 @@ def victoria_metrics(folder: Path, program: str | None) -> Iterator[Receiver]:
                       "--victoria-metrics PROGRAM")  # fmt: skip
     port = free_port()
     command = [program, f"-storageDataPath={folder}", f"-httpListenAddr=127.0.0.1:{port}"]
+    if tls is not None:
+        command += ["-tls", f"-tlsCertFile={tls[0]}", f"-tlsKeyFile={tls[1]}"]
 
     def request(n: int, close: bool) -> bytes:
         return http_request("/api/v1/import/prometheus", exposition(n).encode(), {}, close)
 
     with running(command) as process:
         wait_for_port(port, process)
-        yield Receiver(f"http://127.0.0.1:{port}", [process.pid], request)
+        scheme = "https" if tls else "http"
+        yield Receiver(f"{scheme}://127.0.0.1:{port}", [process.pid], request)
 
 
 @contextmanager
