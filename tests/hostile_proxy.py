@@ -26,12 +26,14 @@ class Deed(StrEnum):
     ANSWER_CUT = "answer cut in the middle"
     TWICE = "delivered twice at once"
     LATE = "delivered, and again later"
+    HELD = "delivered later only"
     REFUSED = "nobody listened"
 
 
 _CHANCES = {
     Deed.LOST: 0.06, Deed.CUT: 0.04, Deed.ANSWER_LOST: 0.18, Deed.ANSWER_CUT: 0.04,
-    Deed.TWICE: 0.1, Deed.LATE: 0.1,
+    Deed.TWICE: 0.08, Deed.LATE: 0.08,
+    Deed.HELD: 0.06,
 }  # fmt: skip
 _CHANCES[Deed.PASSED] = 1 - sum(_CHANCES.values())
 
@@ -65,7 +67,7 @@ class HostileProxy:
     def lost_answers(self) -> float:
         """The share of requests that reached the other side and whose answer did not come whole."""
         reached = self.deeds.total() - sum(
-            self.deeds[each] for each in (Deed.LOST, Deed.CUT, Deed.REFUSED)
+            self.deeds[each] for each in (Deed.LOST, Deed.CUT, Deed.HELD, Deed.REFUSED)
         )
         return (self.deeds[Deed.ANSWER_LOST] + self.deeds[Deed.ANSWER_CUT]) / max(reached, 1)
 
@@ -110,7 +112,7 @@ class HostileProxy:
         try:
             if deed is Deed.CUT:
                 await self._ask(request[: self._chance.randrange(len(request))], is_whole=False)
-            elif deed is not Deed.LOST:
+            elif deed not in (Deed.LOST, Deed.HELD):
                 answer = await self._ask(request)
         except OSError:
             self.deeds[Deed.REFUSED] += 1
@@ -123,7 +125,7 @@ class HostileProxy:
         if deed is Deed.TWICE:
             with suppress(OSError):
                 return self._chance.choice([answer, await self._ask(request)])
-        if deed is Deed.LATE:
+        if deed in (Deed.LATE, Deed.HELD):
             self._deliver_later(request)
         return answer
 

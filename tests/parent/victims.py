@@ -1,0 +1,50 @@
+"""Processes that are killed and started again, and a hand that does it by a seed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+__all__ = ["Victim", "rampage"]
+
+
+class Victim:
+    """A process that comes back after each `kill -9`, with the number of its turn.
+
+    Attributes:
+        kills: How often it was killed.
+    """
+
+    def __init__(self, start: Callable[[int], subprocess.Popen[bytes]]) -> None:
+        self.kills = 0
+        self._start = start
+        self._process = start(0)
+
+    def kill(self) -> None:
+        """Kill it and all that it started, and start it again at once."""
+        self.end()
+        self.kills += 1
+        self._process = self._start(self.kills)
+
+    def end(self) -> None:
+        """Kill it for good."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def rampage(
+    victims: Sequence[Victim], weights: Sequence[float], seconds: float, kills: int, seed: int
+) -> None:
+    """Kill one of *victims* again and again, for so long and so many times at least."""
+    chance = random.Random(seed)
+    began = time.monotonic()
+    pause_s = seconds / kills
+    while time.monotonic() < began + seconds or sum(each.kills for each in victims) < kills:
+        time.sleep(chance.uniform(0.2, 1.5) * pause_s)
+        chance.choices(victims, weights)[0].kill()
