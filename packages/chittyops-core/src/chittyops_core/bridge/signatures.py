@@ -8,13 +8,13 @@ be left out of it. Never covered are authority and scheme: proxies rewrite them.
     response  "@status" "content-type" "content-digest" "signature";req;key="chittyops"
 
 A response covers the signature of the request that it answers (section 2.4 of the RFC), so that
-none can be given for another's.
+none can be given for another's. It brings the key that signed it in `Chittyops-Key`: a child that
+knows only a thumbprint needs no more, because the header proves itself by it.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -27,11 +27,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from chittyops_core.errors import SignatureError
 
 __all__ = [
+    "KEY_HEADER",
     "LABEL",
     "Signed",
     "decode",
     "encode",
     "key_id_of",
+    "key_of",
     "load_public_key",
     "public_bytes",
     "rotation_text",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 LABEL = "chittyops"
+KEY_HEADER = "Chittyops-Key"
 WINDOW_S = 300.0
 """How far a signature's time may be from the reader's clock."""
 
@@ -53,7 +56,10 @@ _KEY_ID = r"[A-Za-z0-9_-]{43}"
 _PARAMS = rf';created=([0-9]{{1,12}});keyid="({_KEY_ID})";alg="ed25519"'
 _REQUEST_INPUT = re.compile(re.escape(f"{LABEL}={_REQUEST}") + _PARAMS)
 _RESPONSE_INPUT = re.compile(re.escape(f"{LABEL}={_RESPONSE}") + _PARAMS)
-_SIGNATURE = re.compile(rf"{LABEL}=:([A-Za-z0-9+/]{{86}}==):")
+# 64 bytes leave four bits of the last character unused; they are zero, or there were two texts.
+_SIGNATURE = re.compile(rf"{LABEL}=:([A-Za-z0-9+/]{{85}}[AQgw]==):")
+_PLAIN = re.compile(r"[\x20-\x7e]*")
+"""What may stand in a line of what is signed (RFC 9421 section 2.5): ASCII, and no end of line."""
 
 
 @frozen
@@ -80,7 +86,7 @@ def decode(text: str) -> bytes:
     """Undo `encode`. Raises SignatureError for anything that it does not return."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise SignatureError("this is no base64url") from error
     if encode(raw) != text:
         raise SignatureError("this is no base64url without padding")
@@ -128,6 +134,9 @@ def sign_request(
         body: As sent, so after compression.
         content_type: As sent; "" where there is no body.
         created: Seconds since the epoch.
+
+    Raises:
+        SignatureError: Method, target or type hold what is no ASCII, or an end of line.
     """
     digest = _content_digest(body)
     params = f'{_REQUEST};created={created};keyid="{key_id}";alg="ed25519"'
@@ -171,7 +180,8 @@ def sign_response(
     digest = _content_digest(body)
     params = f'{_RESPONSE};created={created};keyid="{key_id}";alg="ed25519"'
     base = _response_base(status, content_type, digest, request_signature, params)
-    return _headers(digest, params, key.sign(base))
+    headers = _headers(digest, params, key.sign(base))
+    return {**headers, KEY_HEADER: encode(public_bytes(key))}
 
 
 def verify_response(
@@ -190,6 +200,23 @@ def verify_response(
     return signed
 
 
+def key_of(headers: Mapping[str, str], key_id: str) -> Ed25519PublicKey:
+    """Return the key that a response brings, if it is the one with this thumbprint.
+
+    Raises:
+        SignatureError: There is none, or another (fact `key`: its thumbprint).
+    """
+    given = headers.get(KEY_HEADER.lower(), "")
+    if not given:
+        raise SignatureError(f"the answer brings no key ({KEY_HEADER})")
+    raw = decode(given)
+    if thumbprint(raw) != key_id:
+        raise SignatureError(
+            "the answer brings another key than the pinned one", key=thumbprint(raw)
+        )
+    return load_public_key(raw)
+
+
 def signature_of(headers: Mapping[str, str]) -> bytes | None:
     """Return the signature that headers carry, proven or not; None when there is none."""
     found = _SIGNATURE.fullmatch(headers.get("signature", ""))
@@ -203,6 +230,7 @@ def key_id_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _request_base(method: str, target: str, content_type: str, digest: str, params: str) -> bytes:
+    _require_plain(method, target, content_type)
     path, _, query = target.partition("?")
     return (
         f'"@method": {method}\n"@path": {path}\n"@query": ?{query}\n'
@@ -214,6 +242,7 @@ def _request_base(method: str, target: str, content_type: str, digest: str, para
 def _response_base(
     status: int, content_type: str, digest: str, request_signature: bytes, params: str
 ) -> bytes:
+    _require_plain(content_type)
     signature = base64.b64encode(request_signature).decode()
     return (
         f'"@status": {status}\n"content-type": {content_type}\n"content-digest": {digest}\n'
@@ -243,6 +272,12 @@ def _parse(form: re.Pattern[str], headers: Mapping[str, str]) -> tuple[str, Sign
             "there is no signature of the form that docs/protocol.md section 3 asks for"
         )
     return given.removeprefix(f"{LABEL}="), Signed(found[2], int(found[1]), signature)
+
+
+def _require_plain(*values: str) -> None:
+    """Refuse what could be read as another line, or cannot be read in one way only."""
+    if not all(_PLAIN.fullmatch(value) and value == value.strip() for value in values):
+        raise SignatureError("method, target and content type are ASCII on one line")
 
 
 def _require_digest(digest: str, body: bytes) -> None:
