@@ -131,7 +131,7 @@ def ours_on_postgresql(run: Run) -> None:
 
 def ours(run: Run, name: str, server: PostgreSQL | None) -> None:
     """Ask a parent on kept connections, then by a new TLS connection each; look for all of it."""
-    data = run.fresh(name)
+    data = run.fresh(f"parent-{name}")
     fleet = Numbered(children(FLEET, 100 * INTERVAL_S))
     database = prepare(data, fleet.children, server, name)
     acked: set[int] = set()
@@ -181,13 +181,14 @@ def load(run: Run, name: str, url: str, pids: Sequence[int], stream: Stream) -> 
     full = closed_loop(url, stream(most), pids, run.folder, run.chosen.seconds)
     can_keep_up = full.seen_per_s > RATE
     steady = open_loop(url, stream(RATE * RATE_S), pids, RATE) if can_keep_up else None
+    statuses = full.statuses + (steady.statuses if steady else Counter())
     up, down = wire_bytes(url, list(stream(1)))
     run.figures[name] = {
         "per_core_s": full.per_s, "seen_per_s": full.seen_per_s, "cpu_us": full.cpu_us,
         "p50_ms": full.p50_ms, "p99_ms": full.p99_ms, "others": full.others,
         "open_p50_ms": steady.p50_ms if steady else math.inf,
         "open_p99_ms": steady.p99_ms if steady else math.inf, "up": up, "down": down,
-        "statuses": dict(full.statuses + (steady.statuses if steady else Counter())), "load": os.getloadavg()[0],
+        "statuses": dict(statuses), "load": os.getloadavg()[0],
     }  # fmt: skip
     show(name, run.figures[name])
     return warm.acked | full.acked

@@ -53,7 +53,6 @@ class SimulatedChild:
         stream: Id of its outbox.
         at: The time of its next sample, seconds since the epoch.
         n: Requests so far.
-        after: Its last item.
         now: Its gauges.
     """
 
@@ -63,15 +62,17 @@ class SimulatedChild:
     stream: str
     at: int
     n: int = 0
-    after: int = 0
     now: list[float] = field(factory=list)
 
     def sync(self, seq: int, *, packed: bool = True, close: bool = False) -> bytes:
-        """Return its next request, signed, with one item of the number *seq*, as HTTP/1.1."""
+        """Return its next request, signed, with one item of the number *seq*, as HTTP/1.1.
+
+        It claims nothing about what came before, since that may have been prepared only.
+        """
         self.n += 1
         self.at += INTERVAL_S
         body: dict[str, Any] = {
-            "v": VERSION, "stream": self.stream, "n": self.n, "after": self.after,
+            "v": VERSION, "stream": self.stream, "n": self.n, "after": 0,
             "sdk": "chittyops-core/0.1.0", "caps": ["health", "inventory", "metrics", "events"],
             "state": {"health": health(self.n, self.at)},
             "items": [[seq, "metrics", {"set": SET_ID, "at": self.at, "v": values(self.now)}]],
@@ -79,7 +80,6 @@ class SimulatedChild:
         body["digests"] = {name: digest(value) for name, value in body["state"].items()}
         if self.n == 1:
             body["sets"] = {SET_ID: NAMES}
-        self.after = seq
         return self.request(json.dumps(body, separators=(",", ":")).encode(), packed, close)
 
     def request(self, body: bytes, packed: bool, close: bool) -> bytes:

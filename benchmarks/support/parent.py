@@ -1,8 +1,7 @@
-"""A parent of ChittyOps as its operators start it, on one core with its database."""
+"""A parent of ChittyOps, on one core with its database."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +12,14 @@ from attrs import frozen
 from machine import free_port, wait_for_port
 
 from chittyops_core.parent import schema
+from chittyops_core.parent.server import init
 from support.cores import SERVER_CORE, running
 from support.fleet import SimulatedChild, insert
 from support.postgresql import PostgreSQL
 
 __all__ = ["Serving", "missing", "prepare", "serving"]
 
-COMMAND = Path(sys.executable).with_name("chittyops")
+SERVE = Path(__file__).with_name("serve.py")
 
 
 @frozen
@@ -42,14 +42,10 @@ def prepare(
 ) -> str:
     """Make a parent whose children have enrolled; return its database's URL."""
     database = f"sqlite:///{data / 'parent.db'}"
-    more: list[str] = []
     if server is not None:
         server.create(name)
         database = server.url(name)
-        more = ["--database", database]
-    subprocess.run(
-        [COMMAND, "parent", "init", "--data", data, *more], check=True, stdout=subprocess.DEVNULL
-    )
+    init(data, database_url=server.url(name) if server else "")
     insert(database, fleet)
     return database
 
@@ -59,7 +55,7 @@ def serving(
     data: Path, database: str, server: PostgreSQL | None = None,
     tls: tuple[Path, Path] | None = None, port: int | None = None, core: int = SERVER_CORE,
 ) -> Iterator[Serving]:  # fmt: skip
-    """Serve it, by its own command.
+    """Serve it.
 
     Args:
         data: Its folder.
@@ -70,8 +66,7 @@ def serving(
         core: Where it runs.
     """
     port = port or free_port()
-    more = ["--certificate", str(tls[0]), "--key", str(tls[1])] if tls else []
-    command = [COMMAND, "parent", "serve", "--data", data, "--bind", f"127.0.0.1:{port}", *more]
+    command = [sys.executable, SERVE, data, f"127.0.0.1:{port}", *(tls or ())]
     with (data / "serve.log").open("ab") as log, running(command, core, stderr=log) as process:
         wait_for_port(port, process)
         pids = [process.pid, *([server.pid] if server else [])]
