@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import random
 import sys
 import tempfile
 from collections import Counter
@@ -34,12 +35,14 @@ from support.receivers import LeftOut, Receiver, healthchecks, pushgateway, vict
 
 from monitor import certificate
 
-FLEET = 10_000
+FLEET = 2_000
+"""Children that take turns; in larger fleets so many of all."""
 RATE, RATE_S = 333, 10
 """Syncs a second of 100,000 children that ask every 300 s, and for how long."""
 MOST_PER_S = 6_000
 """So many signed requests are prepared for a second of load, and sent until they are used up."""
-WARM_UP = 2_000
+WARM_UP = 2 * FLEET
+"""Requests before the clock starts, so that the parent has met every child."""
 SIZES = (100, 1_000, 10_000, 100_000)
 GOALS = {"healthchecks": 20.0, "victoria-metrics": 0.25}
 
@@ -176,7 +179,7 @@ def peer(
 
 def load(run: Run, name: str, url: str, pids: Sequence[int], stream: Stream) -> frozenset[int]:
     """Warm up, ask as fast as it answers, then at a fixed rate; return what was acknowledged."""
-    warm = closed_loop(url, stream(WARM_UP), pids, run.folder, 5)
+    warm = closed_loop(url, stream(WARM_UP), pids, run.folder, 10)
     most = run.chosen.seconds * MOST_PER_S
     full = closed_loop(url, stream(most), pids, run.folder, run.chosen.seconds)
     can_keep_up = full.seen_per_s > RATE
@@ -199,11 +202,12 @@ def growth(run: Run) -> None:
     costs = {}
     for size in SIZES:
         name = f"{size} children"
-        data, fleet = run.fresh(name), Numbered(children(size, 400 * INTERVAL_S))
-        database = prepare(data, fleet.children, None)
+        data, everyone = run.fresh(name), children(size, 400 * INTERVAL_S)
+        database = prepare(data, everyone, None)
+        fleet = Numbered(random.sample(everyone, min(size, FLEET)))
         with serving(data, database) as parent:
             # So few connections that no two requests of a child are under way at once.
-            closed_loop(parent.url, fleet.requests(WARM_UP), parent.pids, run.folder, 5, 16)
+            closed_loop(parent.url, fleet.requests(WARM_UP), parent.pids, run.folder, 10, 16)
             most = run.chosen.seconds * MOST_PER_S
             full = closed_loop(parent.url, fleet.requests(most), parent.pids, run.folder,
                                run.chosen.seconds, 16)  # fmt: skip

@@ -144,7 +144,7 @@ def children(count: int, history_s: int = 0) -> list[SimulatedChild]:
 
 
 def insert(url: str, fleet: Sequence[SimulatedChild]) -> None:
-    """Write children into a parent's database as if they had enrolled and were accepted."""
+    """Write children into a parent's database as if they had enrolled and synced once."""
     engine = sa.create_engine(url)
     now = time.time()
     with engine.begin() as connection:
@@ -158,8 +158,13 @@ def insert(url: str, fleet: Sequence[SimulatedChild]) -> None:
                 {"thumbprint": each.key_id, "child": each.id, "public_key": public_bytes(each.key),
                  "state": "current", "created_at": now} for each in part
             ])  # fmt: skip
-            connection.execute(sa.insert(schema.child_state), [
-                {"child": each.id} for each in part
+            connection.execute(
+                sa.insert(schema.child_state),
+                [{"child": each.id, "stream": each.stream} for each in part],
+            )
+            connection.execute(sa.insert(schema.stream), [
+                {"child": each.id, "id": each.stream, "acked": 0, "first_at": now,
+                 "first_created": int(now)} for each in part
             ])  # fmt: skip
         connection.execute(sa.insert(schema.tally), [
             {"state": ChildState.ACCEPTED, "kind": "", "status": Status.UNKNOWN,
