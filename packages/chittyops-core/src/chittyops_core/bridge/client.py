@@ -134,17 +134,17 @@ class ParentClient:
         self, method: str, target: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
         """Send it over a connection of its own; return status, headers and the body as sent."""
+        # No proxy is between this machine and itself, whatever the environment says.
+        is_local = is_loopback(urlsplit(self._url).hostname or "")
+        proxies = dict.fromkeys(("http", "https", "all"), "") if is_local else None
         with requests.Session() as session:
-            if is_loopback(urlsplit(self._url).hostname or ""):
-                # No proxy is between this machine and itself, whatever the environment says.
-                session.proxies = dict.fromkeys(("http", "https", "all"), "")
             # Else a password of ~/.netrc would be sent along.
             session.auth = lambda request: request
             session.headers.update({"User-Agent": "chittyops", "Accept-Encoding": "gzip"})
             with session.request(
                 method, self._url + target, data=body or None, headers=dict(headers),
                 timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True,
-                verify=self._ca_file or True,
+                verify=self._ca_file or True, proxies=proxies,
             ) as response:  # fmt: skip
                 given = {name.lower(): value for name, value in response.headers.items()}
                 return response.status_code, given, _read_raw(response)

@@ -22,10 +22,11 @@ from chittyops_core.bridge.protocol import ItemKind, Section, Status
 from chittyops_core.errors import BridgeError
 from chittyops_core.model.manifest_reader import find_line
 
-__all__ = ["FILE_NAME", "NOTHING", "Grants", "read", "write"]
+__all__ = ["FILE_NAME", "NOTHING", "Grants"]
 
 FILE_NAME = "grants.toml"
 
+_SERVICE = re.compile(r'[{,]\s*service="([^"]*)')
 _PATTERN = re.compile(r"[A-Za-z0-9._*?\[\]!-]{1,200}")
 _FROM_BEST = (
     Status.OPERATIONAL, Status.UNKNOWN, Status.MAINTENANCE, Status.DEGRADED, Status.PARTIAL,
@@ -53,11 +54,48 @@ class Grants:
     include: tuple[str, ...] = field(default=("*",), converter=tuple)
     exclude: tuple[str, ...] = field(default=(), converter=tuple)
 
+    @classmethod
+    def read(cls, folder: Path) -> Grants:
+        """Return the grants in *folder*; the defaults where there is no file.
+
+        Raises:
+            BridgeError: The file cannot be read, or says something that is not known. Facts:
+                `file`, `line` (1-based) where known.
+        """
+        path = folder / FILE_NAME
+        try:
+            text = path.read_text()
+            table = tomllib.loads(text)
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError) as error:
+            raise BridgeError(
+                f"{path}: {error}", remedy="Correct the TOML; until then nothing goes out.",
+                file=str(path),
+            ) from error  # fmt: skip
+        return cls(**_require_known(path, text, table))
+
+    def write(self, folder: Path) -> None:
+        """Keep them, also across a power cut. Raises BridgeError for a pattern that is none."""
+        for pattern in (*self.include, *self.exclude):
+            if not _PATTERN.fullmatch(pattern):
+                raise BridgeError(f"{pattern!r} is no pattern of a service's name")
+        flags = "".join(f"{name} = {str(getattr(self, name)).lower()}\n" for name in _FLAGS)
+        files.write_durably(
+            folder / FILE_NAME,
+            "# What this host lets its parent see. It holds from the next request on.\n"
+            f"[report]\n{flags}\n"
+            "# Services by name; * and ? stand for anything. "
+            "What is not included is not reported.\n"
+            f"[services]\ninclude = {json.dumps(self.include)}\n"
+            f"exclude = {json.dumps(self.exclude)}\n",
+        )
+
     def caps(self) -> tuple[str, ...]:
         """Return what the parent is told that it may see (docs/protocol.md section 9)."""
         return tuple(name for name in _FLAGS if getattr(self, name))
 
-    def allows_service(self, slug: str) -> bool:
+    def covers(self, slug: str) -> bool:
         """Say whether anything of a service may go out."""
         return any(fnmatchcase(slug, each) for each in self.include) and not any(
             fnmatchcase(slug, each) for each in self.exclude
@@ -76,22 +114,21 @@ class Grants:
         return allowed
 
     def metric(self, name: str) -> bool:
-        """Say whether a metric may go out; `SLUG/NAME` is one of a service."""
-        slug, slash, _ = name.partition("/")
-        return self.metrics and (not slash or slug == "host" or self.allows_service(slug))
+        """Say whether a metric may go out: `NAME{service="SLUG"}` is one of a service."""
+        return self.metrics and all(map(self.covers, _SERVICE.findall(name)))
 
     def item(self, kind: str, body: Any, names: Sequence[str] = ()) -> bool:
         """Say whether an item may go out; *names* are those of a metric item's set."""
         if kind == ItemKind.METRICS:
             return self.metrics and all(map(self.metric, names))
         slug = body.get("service") if isinstance(body, dict) else None
-        return self.events and (slug is None or self.allows_service(str(slug)))
+        return self.events and (slug is None or self.covers(str(slug)))
 
     def _services_of(self, value: Any) -> Any:
         if not isinstance(value, Mapping) or not isinstance(value.get("services"), Mapping):
             return value
         services = value["services"]
-        return {**value, "services": {s: v for s, v in services.items() if self.allows_service(s)}}
+        return {**value, "services": {s: v for s, v in services.items() if self.covers(s)}}
 
     def _health(self, value: Any) -> Any:
         """Return a health section whose status tells nothing of the services that are left out."""
@@ -109,24 +146,8 @@ _FLAGS = ("health", "inventory", "metrics", "events")
 NOTHING = Grants(health=False, inventory=False, metrics=False, events=False, include=())
 
 
-def read(folder: Path) -> Grants:
-    """Return the grants in *folder*; the defaults where there is no file.
-
-    Raises:
-        BridgeError: The file cannot be read, or says something that is not known. Facts: `file`,
-            `line` (1-based) where known.
-    """
-    path = folder / FILE_NAME
-    try:
-        text = path.read_text()
-        table = tomllib.loads(text)
-    except FileNotFoundError:
-        return Grants()
-    except (OSError, ValueError) as error:
-        raise BridgeError(
-            f"{path}: {error}", remedy="Correct the TOML; until then nothing goes out.",
-            file=str(path),
-        ) from error  # fmt: skip
+def _require_known(path: Path, text: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return key -> value of both tables; anything that is not known is an error."""
     known = {"report": _FLAGS, "services": ("include", "exclude")}
     given: dict[str, Any] = {}
     for section, keys in table.items():
@@ -139,23 +160,7 @@ def read(folder: Path) -> Grants:
             if problem := _problem(section, value):
                 raise _error(path, text, (section, key), problem)
             given[key] = value
-    return Grants(**given)
-
-
-def write(folder: Path, grants: Grants) -> None:
-    """Keep *grants*, also across a power cut. Raises BridgeError for a pattern that is none."""
-    for pattern in (*grants.include, *grants.exclude):
-        if not _PATTERN.fullmatch(pattern):
-            raise BridgeError(f"{pattern!r} is no pattern of a service's name")
-    flags = "".join(f"{name} = {str(getattr(grants, name)).lower()}\n" for name in _FLAGS)
-    files.write_durably(
-        folder / FILE_NAME,
-        "# What this host lets its parent see. It holds from the next request on.\n"
-        f"[report]\n{flags}\n"
-        "# Services by name; * and ? stand for anything. What is not included is not reported.\n"
-        f"[services]\ninclude = {json.dumps(grants.include)}\n"
-        f"exclude = {json.dumps(grants.exclude)}\n",
-    )
+    return given
 
 
 def _problem(section: str, value: object) -> str:

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chittyops_core._kit import files
@@ -59,10 +59,6 @@ class Keys:
     present: Key
     next: Key | None = None
     former: tuple[Key, ...] = ()
-
-    def with_next(self) -> Keys:
-        """Return them with a next key; the one that there is stays."""
-        return self if self.next else evolve(self, next=Key.generate())
 
     def rotated(self) -> Keys:
         """Return them with the next key as the present one."""

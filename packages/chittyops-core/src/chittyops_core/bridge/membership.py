@@ -1,4 +1,4 @@
-"""Which parent a child belongs to, as it stands in `membership.json`."""
+"""Which parent a child belongs to, as it stands in `membership.json`; and its neighbours' names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,21 @@ from chittyops_core._kit import files, wire
 from chittyops_core.bridge.protocol import ChildState
 from chittyops_core.errors import BridgeError, UsageError
 
-__all__ = ["FILE_NAME", "Membership", "is_loopback", "read", "require_url", "write"]
+__all__ = [
+    "FILE_NAME",
+    "OUTBOX",
+    "PAUSED",
+    "Membership",
+    "is_loopback",
+    "read",
+    "require_url",
+    "write",
+]
 
 FILE_NAME = "membership.json"
+OUTBOX = "outbox.db"
+PAUSED = "paused"
+"""The file that an operator's pause is; its content means nothing."""
 
 
 @frozen

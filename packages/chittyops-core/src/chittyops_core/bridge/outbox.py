@@ -266,6 +266,16 @@ class Outbox:
             self._given = self._reserved = 0
         return stream
 
+    def clear(self) -> None:
+        """Forget everything, owed or not: the child has left its parent."""
+        with self._writing(durable=True) as db:
+            for table in ("item", "dead", "dropped"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608
+            db.execute("DELETE FROM meta WHERE name <> 'stream'")
+            _set(db, "acked", _last(db))
+            _new_stream(db)
+            self._given = self._reserved = 0
+
     def withdraw(self, seqs: Iterable[int]) -> None:
         """Forget items that the child's operator no longer lets out, of whatever kind."""
         with self._writing(durable=True) as db:
@@ -553,6 +563,12 @@ def _get(db: sqlite3.Connection, name: str) -> object:
 def _number(db: sqlite3.Connection, name: str) -> int:
     value = _get(db, name)
     return value if isinstance(value, int) else 0
+
+
+def _last(db: sqlite3.Connection) -> int:
+    """Return the last number that was given; none is given again."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'item'").fetchone()
+    return row[0] if row else 0
 
 
 def _set(db: sqlite3.Connection, name: str, value: object) -> None:
