@@ -1,7 +1,7 @@
-"""A child that says numbered things and syncs, until it is killed: FOLDER TURN [drain].
+"""A child that says numbered things and syncs, until it is killed: FOLDER TURN.
 
-Each thing is named `TURN.NUMBER` and noted in the file `said` once the outbox has it. With `drain`
-it says nothing more, and ends when nothing is owed.
+Each thing is named `TURN.NUMBER` and noted in the file `said` once the outbox has it. The turn
+`drain` says nothing, and ends when nothing is owed.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from pathlib import Path
 
 from chittyops_core.bridge.loop import ParentBridge, Report
 from chittyops_core.bridge.outbox import Outbox
+from chittyops_core.bridge.pace import Rhythm
 from chittyops_core.bridge.protocol import ItemKind
 
+RHYTHM = Rhythm(
+    usual_s=0.2, least_s=0.05, urgent_s=0.1, backlog_s=0.02, slow_s=0.5, first_s=0.1, backoff_s=0.5
+)
+"""A day in a minute."""
 KINDS = (ItemKind.EVENT, ItemKind.INCIDENT, ItemKind.CONFIG, ItemKind.AUDIT)
 PAUSE_S = 0.01
 
 
 def main() -> None:
-    folder, turn, is_draining = Path(sys.argv[1]), sys.argv[2], "drain" in sys.argv
+    folder, turn = Path(sys.argv[1]), sys.argv[2]
     stop = threading.Event()
-    bridge = ParentBridge(folder, lambda: Report({}, {"load": time.time() % 60}))
+    bridge = ParentBridge(folder, lambda: Report({}, {"load": time.time() % 60}), rhythm=RHYTHM)
     sender = threading.Thread(target=bridge.run, args=(stop,))
     sender.start()
     outbox = Outbox(folder / "outbox.db")
-    if is_draining:
+    if turn == "drain":
         while outbox.owes():
             time.sleep(0.05)
         stop.set()

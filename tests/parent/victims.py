@@ -38,13 +38,22 @@ class Victim:
         self._process.wait()
 
 
-def rampage(
-    victims: Sequence[Victim], weights: Sequence[float], seconds: float, kills: int, seed: int
-) -> None:
-    """Kill one of *victims* again and again, for so long and so many times at least."""
+def rampage(deck: Sequence[Victim], seconds: float, kills: int, seed: int) -> None:
+    """Kill one after the other, for so long and so many times at least.
+
+    Args:
+        deck: Who is killed; it is shuffled again whenever all had their turn. Who stands in it
+            twice is killed twice as often.
+        seconds: How long.
+        kills: How many, spread over *seconds* by chance.
+        seed: Of chance.
+    """
     chance = random.Random(seed)
-    began = time.monotonic()
-    pause_s = seconds / kills
-    while time.monotonic() < began + seconds or sum(each.kills for each in victims) < kills:
-        time.sleep(chance.uniform(0.2, 1.5) * pause_s)
-        chance.choices(victims, weights)[0].kill()
+    ends = time.monotonic() + seconds
+    turns: list[Victim] = []
+    done = 0
+    while time.monotonic() < ends or done < kills:
+        time.sleep(chance.uniform(0.3, 1.5) * seconds / kills)
+        turns = turns or chance.sample(deck, len(deck))
+        turns.pop().kill()
+        done += 1
