@@ -65,17 +65,26 @@ class SimulatedChild:
     now: list[float] = field(factory=list)
 
     def sync(self, seq: int, *, packed: bool = True, close: bool = False) -> bytes:
-        """Return its next request, signed, with one item of the number *seq*, as HTTP/1.1.
+        """Return its next request, signed, with one item of the number *seq*, as HTTP/1.1."""
+        self.at += INTERVAL_S
+        return self.sync_of([(seq, self.at)], packed=packed, close=close)
+
+    def sync_of(
+        self, samples: Sequence[tuple[int, int]], *, packed: bool = True, close: bool = False
+    ) -> bytes:
+        """Return its next request with samples of those numbers and times.
 
         It claims nothing about what came before, since that may have been prepared only.
         """
         self.n += 1
-        self.at += INTERVAL_S
         body: dict[str, Any] = {
             "v": VERSION, "stream": self.stream, "n": self.n, "after": 0,
             "sdk": "chittyops-core/0.1.0", "caps": ["health", "inventory", "metrics", "events"],
-            "state": {"health": health(self.n, self.at)},
-            "items": [[seq, "metrics", {"set": SET_ID, "at": self.at, "v": values(self.now)}]],
+            "state": {"health": health(self.n, samples[-1][1])},
+            "items": [
+                [seq, "metrics", {"set": SET_ID, "at": at, "v": values(self.now)}]
+                for seq, at in samples
+            ],
         }  # fmt: skip
         body["digests"] = {name: digest(value) for name, value in body["state"].items()}
         if self.n == 1:

@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from support.cores import LOAD_CORE, busy_s, cpu_s
 
-__all__ = ["Load", "closed_loop", "open_loop", "wire_bytes"]
+__all__ = ["Connection", "Load", "closed_loop", "open_loop", "wire_bytes"]
 
 CONNECTIONS = 64
 SCRIPT = Path(__file__).with_name("prepared.lua")
@@ -123,13 +123,13 @@ async def _send_all(
     url: str, requests: Sequence[bytes], rate: float
 ) -> tuple[list[float], Counter[int], float]:
     loop = asyncio.get_running_loop()
-    idle: list[_Connection] = []
+    idle: list[Connection] = []
     statuses: Counter[int] = Counter()
     took: list[float] = []
 
     async def send(request: bytes, due: float) -> None:
         try:
-            connection = idle.pop() if idle else await _Connection.open(url)
+            connection = idle.pop() if idle else await Connection.open(url)
             status, is_kept, _ = await connection.ask(request)
         except (OSError, asyncio.IncompleteReadError, ValueError):
             statuses[-1] += 1
@@ -153,20 +153,26 @@ async def _send_all(
     return took, statuses, seconds
 
 
-class _Connection:
+class Connection:
     """One connection that asks one thing after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, url: str) -> _Connection:
+    async def open(cls, url: str) -> Connection:
         parts = urlsplit(url)
         tls = _any_server() if parts.scheme == "https" else None
         return cls(*await asyncio.open_connection(parts.hostname, parts.port, ssl=tls))
 
     async def ask(self, request: bytes) -> tuple[int, bool, bytes]:
         """Return the status, whether the connection is kept, and the answer's body."""
+        status, headers, body = await self.exchange(request)
+        is_kept = headers.get("connection", "").lower() != "close"
+        return status, is_kept and b"\r\nConnection: close" not in request, body
+
+    async def exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers by name in lower case, and the answer's body."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.strip().split("\r\n")
@@ -176,9 +182,7 @@ class _Connection:
             body = await self._read_chunks()
         else:
             body = await self._reader.readexactly(int(headers.get("content-length", 0)))
-        is_kept = headers.get("connection", "").lower() != "close"
-        is_kept = is_kept and b"\r\nConnection: close" not in request
-        return int(first.split()[1]), is_kept and first.startswith("HTTP/1.1"), body
+        return int(first.split()[1]), headers, body
 
     async def _read_chunks(self) -> bytes:
         body = b""
@@ -226,7 +230,7 @@ async def _count(url: str, requests: Sequence[bytes]) -> tuple[int, int]:
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    connection = await _Connection.open(f"{parts.scheme}://127.0.0.1:{port}")
+    connection = await Connection.open(f"{parts.scheme}://127.0.0.1:{port}")
     for request in requests:
         status, _, _ = await connection.ask(request)
         if status >= 300:

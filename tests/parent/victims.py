@@ -10,7 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from chittyops_core._kit.retry import wait_until
+
 __all__ = ["Victim", "rampage"]
+
+UP_FIRST = 0.8
+"""The share of kills that wait until their victim works; the others may meet it starting."""
+MOST_UP_S = 1.0
+"""How long it then may work at most."""
 
 
 class Victim:
@@ -18,10 +25,16 @@ class Victim:
 
     Attributes:
         kills: How often it was killed.
+        is_up: Says whether it does its work.
     """
 
-    def __init__(self, start: Callable[[int], subprocess.Popen[bytes]]) -> None:
+    def __init__(
+        self,
+        start: Callable[[int], subprocess.Popen[bytes]],
+        is_up: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.kills = 0
+        self.is_up = is_up
         self._start = start
         self._process = start(0)
 
@@ -55,5 +68,9 @@ def rampage(deck: Sequence[Victim], seconds: float, kills: int, seed: int) -> No
     while time.monotonic() < ends or done < kills:
         time.sleep(chance.uniform(0.3, 1.5) * seconds / kills)
         turns = turns or chance.sample(deck, len(deck))
-        turns.pop().kill()
+        victim = turns.pop()
+        if chance.random() < UP_FIRST:
+            assert wait_until(victim.is_up, timeout_s=60)
+            time.sleep(chance.uniform(0, MOST_UP_S))
+        victim.kill()
         done += 1
