@@ -27,7 +27,7 @@ class Deed(StrEnum):
     TWICE = "delivered twice at once"
     LATE = "delivered, and again later"
     HELD = "delivered later only"
-    REFUSED = "nobody listened"
+    REFUSED = "nobody answered"
 
 
 _CHANCES = {
@@ -64,12 +64,17 @@ class HostileProxy:
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     @property
-    def lost_answers(self) -> float:
-        """The share of requests that reached the other side and whose answer did not come whole."""
-        reached = self.deeds.total() - sum(
+    def answered(self) -> int:
+        """How many requests reached the other side at once and had an answer from there."""
+        return self.deeds.total() - sum(
             self.deeds[each] for each in (Deed.LOST, Deed.CUT, Deed.HELD, Deed.REFUSED)
         )
-        return (self.deeds[Deed.ANSWER_LOST] + self.deeds[Deed.ANSWER_CUT]) / max(reached, 1)
+
+    @property
+    def lost_answers(self) -> float:
+        """The share of those whose answer did not come whole."""
+        lost = self.deeds[Deed.ANSWER_LOST] + self.deeds[Deed.ANSWER_CUT]
+        return lost / max(self.answered, 1)
 
     def calm_down(self, timeout_s: float = 30) -> None:
         """Do no more harm; return once what comes late has come."""
@@ -116,6 +121,9 @@ class HostileProxy:
                 answer = await self._ask(request)
         except OSError:
             self.deeds[Deed.REFUSED] += 1
+            return b""
+        if not answer and deed not in (Deed.CUT, Deed.LOST, Deed.HELD):
+            self.deeds[Deed.REFUSED] += 1  # It was killed while it was asked.
             return b""
         self.deeds[deed] += 1
         if deed is Deed.ANSWER_LOST:

@@ -120,18 +120,22 @@ def test_everything_said_arrives_once_though_both_sides_are_killed_and_the_wire_
     data, port = tmp_path / "parent", free_port()
     token = make_parent(data)
     folders = [tmp_path / f"child-{number}" for number in range(CHILDREN)]
-    parent = Victim(lambda _: start_parent(data, port), lambda: is_listening(port))
     proxy = HostileProxy(port, SEED)
     proxy.is_hostile = False
+    parent = Victim(lambda _: start_parent(data, port), lambda: proxy.answered, enough=3)
     children: list[Victim] = []
     try:
         url = f"http://127.0.0.1:{proxy.port}"
-        assert wait_until(parent.is_up, timeout_s=60)
+        assert wait_until(lambda: is_listening(port), timeout_s=60)
         for folder in folders:
             enrol(folder, url, token, folder.name, {})
         proxy.is_hostile = True
         children += [
-            Victim(lambda turn, folder=folder: start_child(folder, turn)) for folder in folders
+            Victim(
+                lambda turn, folder=folder: start_child(folder, turn),
+                lambda folder=folder: size_of(folder / "said"),
+            )
+            for folder in folders
         ]
         rampage([parent, parent, *children], SECONDS, KILLS, SEED)
         for child in children:
@@ -167,9 +171,11 @@ def test_prometheus_is_measured_in_the_same_trouble(tmp_path: Path) -> None:
     Nothing is asserted about a peer but that something was measured.
     """
     numbers, port, own_port = Numbers(), free_port(), free_port()
-    receiver = Victim(lambda _: start_receiver(tmp_path, port))
     proxy = HostileProxy(port, SEED)
-    agent = Victim(lambda _: start_agent(tmp_path, numbers.port, proxy.port, own_port))
+    receiver = Victim(lambda _: start_receiver(tmp_path, port), lambda: proxy.answered)
+    agent = Victim(
+        lambda _: start_agent(tmp_path, numbers.port, proxy.port, own_port), lambda: numbers.given
+    )
     try:
         rampage([receiver, agent], SECONDS, PROMETHEUS_KILLS, SEED)
         proxy.calm_down()
@@ -191,6 +197,10 @@ def wait_for_scrapes(numbers: Numbers) -> int:
     before = numbers.given
     assert wait_until(lambda: numbers.given > before, timeout_s=30)
     return numbers.given
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def is_listening(port: int) -> bool:

@@ -14,34 +14,39 @@ from chittyops_core._kit.retry import wait_until
 
 __all__ = ["Victim", "rampage"]
 
-UP_FIRST = 0.8
-"""The share of kills that wait until their victim works; the others may meet it starting."""
-MOST_UP_S = 1.0
-"""How long it then may work at most."""
+AT_WORK = 0.8
+"""The share of kills that meet their victim at work; the others may meet it starting."""
 
 
 class Victim:
     """A process that comes back after each `kill -9`, with the number of its turn.
 
+    Args:
+        start: Starts it, given how often it was killed.
+        done: Returns how much it and its predecessors have done; it only grows.
+        enough: How much more than before its start shows that it is at work.
+
     Attributes:
         kills: How often it was killed.
-        is_up: Says whether it does its work.
     """
 
     def __init__(
-        self,
-        start: Callable[[int], subprocess.Popen[bytes]],
-        is_up: Callable[[], bool] = lambda: True,
-    ) -> None:
+        self, start: Callable[[int], subprocess.Popen[bytes]], done: Callable[[], int],
+        enough: int = 1,
+    ) -> None:  # fmt: skip
         self.kills = 0
-        self.is_up = is_up
-        self._start = start
+        self._start, self._done, self._enough = start, done, enough
+        self._before = done()
         self._process = start(0)
+
+    def is_at_work(self) -> bool:
+        return self._done() >= self._before + self._enough
 
     def kill(self) -> None:
         """Kill it and all that it started, and start it again at once."""
         self.end()
         self.kills += 1
+        self._before = self._done()
         self._process = self._start(self.kills)
 
     def end(self) -> None:
@@ -69,8 +74,7 @@ def rampage(deck: Sequence[Victim], seconds: float, kills: int, seed: int) -> No
         time.sleep(chance.uniform(0.3, 1.5) * seconds / kills)
         turns = turns or chance.sample(deck, len(deck))
         victim = turns.pop()
-        if chance.random() < UP_FIRST:
-            assert wait_until(victim.is_up, timeout_s=60)
-            time.sleep(chance.uniform(0, MOST_UP_S))
+        if chance.random() < AT_WORK:
+            assert wait_until(victim.is_at_work, timeout_s=60)
         victim.kill()
         done += 1
