@@ -22,6 +22,7 @@ import pytest
 
 from chittyops_core.deploy.targets.base import Address
 from chittyops_core.host.fetch import fetch
+from postgresql import PostgreSQL, find_postgresql
 from webhook import Webhook
 
 APPS = Path(__file__).parent / "apps"
@@ -63,6 +64,17 @@ def shared_runtimes() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="chr-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """One PostgreSQL server for the whole run."""
+    programs = find_postgresql()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgreSQL(programs)
+    yield server
+    server.destroy()
 
 
 class HostUnderTest:

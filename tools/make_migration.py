@@ -39,9 +39,9 @@ def upgrade() -> None:
 '''
 
 
-def main(words: list[str]) -> None:
-    is_first = "--first" in words
-    message = "The first tables." if is_first else words[0]
+def main(arguments: list[str]) -> None:
+    is_first = "--first" in arguments
+    message = "The first tables." if is_first else arguments[0]
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/parent.db")
         if not is_first:
@@ -54,7 +54,9 @@ def main(words: list[str]) -> None:
     if steps is None or steps.is_empty():
         sys.exit("schema.py has nothing new")
     number = f"{int(before or 0) + 1:04}"
-    code = render_python_code(steps, migration_context=context).replace("# ###", "#")
+    # In PostgreSQL's words: SQLite understands `false`, but PostgreSQL takes no 0 for it.
+    words = MigrationContext.configure(dialect_name="postgresql")
+    code = render_python_code(steps, migration_context=words).replace("# ###", "#")
     lines = [line for line in code.splitlines() if not line.strip().startswith("#")]
     text = TEXT.format(
         message=message, revision=number, before=before, code="\n".join(lines).strip()

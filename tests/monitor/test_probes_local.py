@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -38,6 +36,7 @@ from chittyops_core.monitor.probes.heartbeat import (
 )
 from chittyops_core.monitor.probes.process import ProcessProbe
 from chittyops_core.monitor.probes.registry import OWN
+from postgresql import PostgreSQL
 
 PROJECT = Path(__file__).parents[2] / "packages/chittyops-core/pyproject.toml"
 
@@ -476,45 +475,10 @@ def test_a_locked_database_and_one_that_is_none_are_told(database: Path, tmp_pat
     assert not (tmp_path / "no.db").exists()
 
 
-def find_postgresql() -> Path | None:
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return places[-1] if places else None
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """A server of one's own, on a unix socket."""
-    pytest.importorskip("psycopg")
-    programs = find_postgresql()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    # It refuses to run as root.
-    user = "nobody" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    if user:
-        shutil.chown(folder, user)
-    more: dict[str, Any] = {
-        "user": user, "cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
-    }  # fmt: skip
-    subprocess.run(
-        [programs / "initdb", "-D", folder / "data", "-U", "watch", "-A", "trust", "-N"],
-        check=True, **more,
-    )  # fmt: skip
-    server = subprocess.Popen(
-        [programs / "postgres", "-D", folder / "data", "-k", folder, "-h", "", "-F"], **more
-    )
-    try:
-        deadline = time.monotonic() + 60
-        url = f"postgresql://watch:hush@/postgres?host={folder}"
-        while look("sql", url).error:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield url
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(timeout=60)
-        shutil.rmtree(folder)
+@pytest.fixture
+def postgresql(postgresql_server: PostgreSQL) -> str:
+    """A server of one's own, and a password that it does not ask for."""
+    return postgresql_server.url().replace("watch@", "watch:hush@")
 
 
 def test_postgresql_is_asked_and_only_read(postgresql: str) -> None:

@@ -120,6 +120,7 @@ class Database:
             )  # fmt: skip
         self._password = password
         self._reader = self._engine(is_writer=False)
+        self._writer = self._engine(is_writer=True)
         self._waiting: queue.Queue[_Piece | _Close] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
         self._lock: FileLock | None = None
@@ -156,6 +157,7 @@ class Database:
             self._thread.join()
             self._thread = None
         self._reader.dispose()
+        self._writer.dispose()
         if self._lock is not None:
             self._lock.release()
 
@@ -168,12 +170,8 @@ class Database:
     @contextmanager
     def alone(self) -> Iterator[sa.Connection]:
         """Give a connection in a transaction of its own, for before the writer is started."""
-        engine = self._engine(is_writer=True)
-        try:
-            with self._told_errors(), engine.begin() as connection:
-                yield connection
-        finally:
-            engine.dispose()
+        with self._told_errors(), self._writer.begin() as connection:
+            yield connection
 
     def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
         """Let the writer do *work* in its next transaction; done when that is on the disk.
@@ -246,13 +244,9 @@ class Database:
 
     def _require_alone(self) -> None:
         if not self.is_sqlite:
-            engine = self._engine(is_writer=True)
-            try:
-                with self._told_errors(), engine.connect():
-                    pass
-            finally:
-                engine.dispose()
-            return
+            self._writer.dispose()
+            with self._told_errors(), self._writer.connect():
+                return  # The connection stays in the pool, and its lock with it.
         path = Path(f"{self.url.database}.lock")
         try:
             self._lock = FileLock(path).acquire("chittyops parent serve", wait=None)
@@ -267,7 +261,6 @@ class Database:
     # --- the writer's thread ---
 
     def _write_all(self) -> None:
-        engine = self._engine(is_writer=True)
         is_over = False
         while not is_over:
             batch = [self._waiting.get()]
@@ -279,14 +272,13 @@ class Database:
             pieces = [each for each in batch if isinstance(each, _Piece)]
             is_over = len(pieces) < len(batch)
             if pieces:
-                self._commit(engine, pieces)
-        engine.dispose()
+                self._commit(pieces)
 
-    def _commit(self, engine: sa.Engine, pieces: list[_Piece]) -> None:
+    def _commit(self, pieces: list[_Piece]) -> None:
         """Do *pieces* in one transaction; every future gets an answer, whatever happens."""
         begun = time.monotonic()
         try:
-            with self._told_errors(), engine.begin() as connection:
+            with self._told_errors(), self._writer.begin() as connection:
                 done = _do_all(connection, pieces)
         except BaseException as error:
             _LOG.error("parent.write_failed", pieces=len(pieces), why=str(error))
@@ -432,7 +424,8 @@ def _postgresql_holder(cursor: Any) -> str:
     cursor.execute(
         "SELECT a.application_name, a.client_addr, a.backend_start FROM pg_locks l "
         "JOIN pg_stat_activity a USING (pid) "
-        "WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %s AND l.classid = %s",
+        "WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %s AND l.classid = %s "
+        "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         (LOCK & 0xFFFFFFFF, LOCK >> 32),
     )
     found = cursor.fetchone()

@@ -495,9 +495,9 @@ async def enrol(request: Request[Any, Any, Any]) -> ASGIResponse:
     ),
     summary="Where a child stands",
 )
-async def standing(request: Request[Any, Any, Any], child: str) -> ASGIResponse:
+async def standing(request: Request[Any, Any, Any]) -> ASGIResponse:
     """Tell a child where it stands (section 5.3)."""
-    return await _wire(request).standing(request, child)
+    return await _wire(request).standing(request, request.path_params["child"])
 
 
 @post(

@@ -181,7 +181,7 @@ def upgrade() -> None:
         sa.Column("operator", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("query", sa.Text(), nullable=False),
-        sa.Column("is_shared", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("is_shared", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(
             ["operator"], ["operator.id"], name=op.f("fk_saved_filter_operator_operator")
         ),
@@ -252,7 +252,7 @@ def upgrade() -> None:
         sa.Column("first_seen", sa.Float(), nullable=True),
         sa.Column("last_seen", sa.Float(), nullable=True),
         sa.Column("deadline_at", sa.Float(), nullable=True),
-        sa.Column("is_overdue", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("is_overdue", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("overdue_since", sa.Float(), nullable=True),
         sa.Column("status", sa.String(length=24), server_default="unknown", nullable=False),
         sa.Column("status_since", sa.Float(), nullable=True),
