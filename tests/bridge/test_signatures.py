@@ -404,12 +404,12 @@ def test_a_child_that_knows_a_thumbprint_gets_the_key_with_the_answer() -> None:
     assert signatures.public_bytes(key) == signatures.public_bytes(PARENT)
 
 
-@pytest.mark.parametrize(
-    "given", ["", "x", "AAAA", signatures.encode(signatures.public_bytes(OTHER))]
-)
+@pytest.mark.parametrize("given", ["", "x", "AAAA", "its own"])
 def test_brought_key_attack(given: str) -> None:
     """A proxy brings its own key along with its own signature."""
     headers = response_headers(request_headers(), OTHER)
+    if given != "its own":
+        headers["chittyops-key"] = given
 
     with pytest.raises(SignatureError):
-        signatures.key_of({**headers, "chittyops-key": given}, IDS[PARENT])
+        signatures.key_of(headers, IDS[PARENT])

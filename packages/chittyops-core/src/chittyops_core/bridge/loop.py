@@ -62,7 +62,9 @@ class _Doubt(Enum):
     ALONE = auto()
     """The first item is sent with nothing else; if that is refused too ..."""
     EMPTY = auto()
-    """... nothing at all is sent. If that is taken, the item was at fault; else it was not."""
+    """... nothing at all is sent. If that is taken, the item may be at fault; else it is not."""
+    AGAIN = auto()
+    """The item is sent alone once more, to a parent that takes requests: now it is certain."""
 
 
 @frozen
@@ -235,11 +237,14 @@ class ParentBridge:
         """Take what the next request brings, and write it."""
         outbox, builder, grants = self._open(), self._built(), self._grants()
         is_held = self._clock.monotonic() < self._held_until
-        most = {_Doubt.NONE: 0 if is_held else self._size, _Doubt.ALONE: 1, _Doubt.EMPTY: 0}
+        if is_held or grants is NOTHING or self._doubt is _Doubt.EMPTY:
+            most = 0
+        else:
+            most = self._size if self._doubt is _Doubt.NONE else 1
         state = None
         if self._doubt is _Doubt.NONE:
             state = grants.state({**self._state, Section.BRIDGE.value: self._own(grants)})
-        batch = outbox.take(most[self._doubt], ITEM_BYTES)
+        batch = outbox.take(most, ITEM_BYTES)
         items = builder.granted(batch, grants)
         sent = _Sent(batch, len(items), items[0].seq if items else None)
         return sent, builder.body(batch, items, state, grants)
@@ -315,20 +320,11 @@ class ParentBridge:
         return answered
 
     def _settle_doubt(self) -> None:
-        """Set the suspected item apart, now that the parent took a request without it."""
-        if self._doubt is _Doubt.EMPTY and self._suspect is not None:
-            why = "the parent cannot take this item"
-            if self._open().set_apart(self._suspect, why):
-                log.error("bridge.item_set_apart", seq=self._suspect, why=why)
-            else:
-                self._held_until = self._clock.monotonic() + self._rhythm.slow_s
-                log.error(
-                    "bridge.item_refused", seq=self._suspect,
-                    why=f"{why}, and it is of a kind that is never dropped",
-                    remedy="Until the parent takes it, nothing behind it is sent. Upgrade the "
-                    "parent, or ask its operator.",
-                )  # fmt: skip
-        if self._doubt is _Doubt.ALONE:
+        """Go on after a request that the parent took."""
+        if self._doubt is _Doubt.EMPTY:
+            self._doubt = _Doubt.AGAIN
+            return
+        if self._doubt is not _Doubt.NONE:
             self._size = 1
         self._doubt, self._suspect = _Doubt.NONE, None
 
@@ -373,9 +369,25 @@ class ParentBridge:
         elif self._doubt is _Doubt.ALONE and sent.items:
             self._doubt, self._suspect = _Doubt.EMPTY, sent.first
             self._retry_soon()
+        elif self._doubt is _Doubt.AGAIN and sent.first == self._suspect:
+            self._set_apart(sent.first, problem)
+            self._doubt, self._suspect = _Doubt.NONE, None
+            self._retry_soon()
         else:
             self._doubt, self._suspect = _Doubt.NONE, None
             self._wait_after_failure()
+
+    def _set_apart(self, seq: int | None, problem: str) -> None:
+        """Put an item aside that the parent cannot take; wait with one that must stay."""
+        if seq is not None and self._open().set_apart(seq, f"the parent refused it: {problem}"):
+            log.error("bridge.item_set_apart", seq=seq, problem=problem)
+            return
+        self._held_until = self._clock.monotonic() + self._rhythm.slow_s
+        log.error(
+            "bridge.item_refused", seq=seq, problem=problem,
+            remedy="It is of a kind that is never dropped. Until the parent takes it, nothing "
+            "behind it is sent: upgrade the parent, or ask its operator.",
+        )  # fmt: skip
 
     def _rewind(self, batch: Batch, acked: int | None) -> bool:
         """Go back to what a restored parent has; false where that is no step back."""

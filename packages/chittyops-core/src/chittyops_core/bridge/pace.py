@@ -11,6 +11,9 @@ from attrs import frozen
 
 __all__ = ["Rhythm", "backoff_s", "next_aligned_s", "phase", "retry_s"]
 
+TAKEN_S = 0.5
+"""A turn that comes sooner is the one that has just been taken: timers are not exact."""
+
 
 @frozen
 class Rhythm:
@@ -54,7 +57,7 @@ def next_aligned_s(at: float, interval_s: float, child: str) -> float:
     A turn that is due this very moment was the one that has just been taken.
     """
     wait_s = (phase(child) * interval_s - at) % interval_s
-    return wait_s if wait_s > interval_s * 0.01 else interval_s
+    return wait_s if wait_s > min(TAKEN_S, interval_s * 0.01) else interval_s
 
 
 def backoff_s(rhythm: Rhythm, failed: int) -> float:
