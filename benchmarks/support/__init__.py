@@ -1,0 +1,1 @@
+"""What the benchmarks of parent and children share: a fleet, its load, servers on one core."""
