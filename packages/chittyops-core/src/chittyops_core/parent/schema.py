@@ -31,6 +31,7 @@ __all__ = [
     "api_token",
     "child",
     "child_key",
+    "child_place",
     "child_section",
     "child_state",
     "enrol_token",
@@ -60,6 +61,12 @@ METADATA = MetaData(
 
 _BIG = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by INTEGER only.
 _CHILD = "child.id"
+
+
+def _words(length: int) -> String:
+    """Return text that sorts by code point in both, so that a beginning is a range."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
 
 setting = Table(
     "setting", METADATA,
@@ -156,13 +163,24 @@ service = Table(
     Column("slug", String(200), nullable=False),
     Column("app", String(200), nullable=False), Column("environment", String(200), nullable=False),
     Column("client", String(200)), Column("kind", String(64), nullable=False),
-    Column("release", String(64), nullable=False), Column("commit_id", String(64)),
+    Column("release", _words(64), nullable=False), Column("commit_id", _words(64)),
     Column("manifest", String(64)), Column("sbom", String(64)), Column("lite", String(200)),
     Column("address", Text), Column("status", String(24), nullable=False),
+    # What `lite` says, written so that an older version sorts first; NULL where it is none.
+    Column("version", _words(64)),
+    # `since` is the child's word, `seen_at` when it was first reported so.
     Column("since", Float), Column("seen_at", Float, nullable=False), Column("ended_at", Float),
-    Index(None, "child", "slug"), Index(None, "app", "environment", "child"),
-    Index(None, "commit_id"), Index(None, "release"),
+    Index(None, "child", "slug", "id"), Index(None, "commit_id", "id"),
+    Index(None, "release", "id"),
 )  # fmt: skip
+for _columns in (
+    ("child", "slug", "id"), ("app", "environment", "id"), ("client", "id"), ("kind", "id"),
+    ("version", "id"),
+):  # fmt: skip
+    Index(
+        f"ix_service_current_{_columns[0]}", *(service.c[each] for each in _columns),
+        sqlite_where=text("ended_at IS NULL"), postgresql_where=text("ended_at IS NULL"),
+    )  # fmt: skip
 
 event = Table(
     "event", METADATA,
@@ -174,7 +192,8 @@ event = Table(
     Column("at", Float, nullable=False),  # child's clock, corrected by its skew
     Column("received_at", Float, nullable=False), Column("body", Text, nullable=False),
     UniqueConstraint("child", "stream", "seq"),
-    Index(None, "child", "at"), Index(None, "type", "at"), Index(None, "at"),
+    Index(None, "child", "at", "id"), Index(None, "child", "type", "at", "id"),
+    Index(None, "type", "at", "id"), Index(None, "at", "id"),
 )  # fmt: skip
 
 # --- metrics: a row a sync, packed; a chunk a day (counted from 1970); roll-ups by the hour ---
@@ -188,7 +207,7 @@ sample = Table(
     "sample", METADATA,
     Column("child", String(32), primary_key=True), Column("at", _BIG, primary_key=True),  # seconds
     Column("metric_set", String(16), primary_key=True),
-    Column("packed", LargeBinary, nullable=False),  # float32 little-endian; NaN for null
+    Column("packed", LargeBinary, nullable=False),  # `packing.pack_row`
     sqlite_with_rowid=False,
 )  # fmt: skip
 
@@ -197,7 +216,8 @@ sample_day = Table(
     Column("id", _BIG, primary_key=True, autoincrement=True),
     Column("child", String(32), nullable=False), Column("day", Integer, nullable=False),
     Column("metric_set", String(16), nullable=False),
-    Column("samples", Integer, nullable=False), Column("chunk", LargeBinary, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("chunk", LargeBinary, nullable=False),  # `packing.pack_chunk`
     UniqueConstraint("child", "day", "metric_set"), Index(None, "day"),
 )  # fmt: skip
 
@@ -206,11 +226,21 @@ sample_hour = Table(
     Column("id", _BIG, primary_key=True, autoincrement=True),
     Column("child", String(32), nullable=False), Column("day", Integer, nullable=False),
     Column("metric_set", String(16), nullable=False),
-    Column("chunk", LargeBinary, nullable=False),  # by hour and name: count, low, high, sum
+    Column("chunk", LargeBinary, nullable=False),  # `packing.pack_chunk`, four columns a name
     UniqueConstraint("child", "day", "metric_set"), Index(None, "day"),
 )  # fmt: skip
 
 # --- counted and searched without scans ---
+
+# By what children are listed and counted, in one row of each: `tally.settle` keeps it.
+child_place = Table(
+    "child_place", METADATA,
+    Column("child", String(32), ForeignKey(_CHILD), primary_key=True),
+    Column("state", String(16), nullable=False), Column("kind", String(64), nullable=False),
+    Column("status", String(24), nullable=False), Column("is_overdue", Boolean, nullable=False),
+    Column("sort", _words(200), nullable=False),  # its name, without case
+    Index("ix_child_place_all", "state", "kind", "status", "is_overdue", "sort", "child"),
+)  # fmt: skip
 
 # One row for each combination that exists: (state, kind, status, overdue) of children.
 tally = Table(
@@ -223,8 +253,8 @@ tally = Table(
 # Words by which a child is found, in lower case: its name, its services' apps, clients, commits ...
 term = Table(
     "term", METADATA,
-    Column("word", String(64), primary_key=True), Column("child", String(32), primary_key=True),
-    Index(None, "child"),
+    Column("word", _words(64), primary_key=True), Column("child", String(32), primary_key=True),
+    Index(None, "child", "word"),
     sqlite_with_rowid=False,
 )  # fmt: skip
 
