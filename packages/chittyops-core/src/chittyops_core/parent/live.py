@@ -72,10 +72,9 @@ class Follower:
             self._event.clear()
         return seen
 
-    def note(self, child: str, *, is_fleet_wide: bool) -> None:
-        """Keep that something changed. Under the lock of `Live`, from any thread."""
-        if child:
-            self._changed.add(child)
+    def note(self, *children: str, is_fleet_wide: bool = False) -> None:
+        """Keep what changed. Under the lock of `Live`, from any thread."""
+        self._changed.update(children)
         self._is_fleet_changed = self._is_fleet_changed or is_fleet_wide
         if not self._is_woken:
             with suppress(RuntimeError):  # Its loop has ended meanwhile.
@@ -96,15 +95,15 @@ class Live:
         told = list(changes)
         with self._lock:
             for change in told:
-                followers = self._by_child.get(change.child, ()) if change.child else self._all
-                for follower in followers:
-                    if change.child:
-                        follower.note(change.child, is_fleet_wide=False)
-                    else:
-                        self._note_everything(follower)
+                if change.child:
+                    for follower in self._by_child.get(change.child, ()):
+                        follower.note(change.child)
+                else:
+                    for follower in self._all:
+                        follower.note(*follower.children, is_fleet_wide=True)
             if any(change.what in FLEET_WIDE for change in told):
                 for follower in self._all:
-                    follower.note("", is_fleet_wide=True)
+                    follower.note(is_fleet_wide=True)
 
     @contextmanager
     def following(self, children: Iterable[str]) -> Iterator[Follower]:
@@ -123,8 +122,3 @@ class Live:
                     self._by_child[child].discard(follower)
                     if not self._by_child[child]:
                         del self._by_child[child]
-
-    def _note_everything(self, follower: Follower) -> None:
-        for child in follower.children:
-            follower.note(child, is_fleet_wide=True)
-        follower.note("", is_fleet_wide=True)

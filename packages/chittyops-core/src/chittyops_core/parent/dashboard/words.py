@@ -35,6 +35,7 @@ _SHAPES = {
     "clock": '<circle cx="10" cy="10" r="9"/><path class="g" d="M10 5v5.3l3.4 2.2"/>',
     "ask": '<circle cx="10" cy="10" r="9"/><path class="g" d="M10 5.8v8.4M5.8 10h8.4"/>',
     "left": '<path class="r" d="M8 3H3v14h5M8 10h10M14 6l4 4-4 4"/>',
+    "fleet": '<path class="r" d="M2 5h16M2 10h16M2 15h16"/>',
     "search": '<circle class="r" cx="8.5" cy="8.5" r="6"/><path class="r" d="M13 13l5.5 5.5"/>',
 }
 SPRITE = Markup(  # noqa: S704 - literals of this package
