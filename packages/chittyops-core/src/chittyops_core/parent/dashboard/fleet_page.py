@@ -32,7 +32,7 @@ from chittyops_core.parent.operators.requests import read
 
 __all__ = ["Asks", "asks", "counted", "show_fleet"]
 
-MAX_ASKS = 5
+MAX_ASKS = 3
 """Children that ask to join and are shown above the list."""
 
 ALL = Look("All accepted", "info", "fleet")

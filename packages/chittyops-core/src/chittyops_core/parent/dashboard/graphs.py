@@ -18,6 +18,9 @@ MAX_POINTS, MAX_OPENED = 96, 240
 """Points of a small picture, and of one that is opened."""
 MIN_POINTS = 12
 
+COUNTER = "_total"
+"""What names of counters end with (Prometheus, OpenMetrics); shown is how fast they grow."""
+
 
 @frozen
 class Range:
@@ -61,12 +64,12 @@ def curves(
     rhythm_s: float, *, is_large: bool = False,
 ) -> list[Curve]:  # fmt: skip
     """Return metrics between two times, with no more points than a child that syncs every
-    *rhythm_s* can fill.
+    *rhythm_s* can fill; counters as their growth per second.
     """
     fitting = int((until - since) // max(rhythm_s, 1.0))
     points = min(max(fitting, MIN_POINTS), MAX_OPENED if is_large else MAX_POINTS)
     found = samples.series(reader, child, names, since, until, points)
-    return [
+    found_curves = [
         Curve(
             name,
             tuple(
@@ -81,6 +84,9 @@ def curves(
         )
         for name, line in found.lines.items()
     ]  # fmt: skip
+    return [
+        curve.rate() if curve.name.endswith(COUNTER) else curve for curve in found_curves
+    ]
 
 
 def metric(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-__all__ = ["absolute", "ago", "count", "duration", "machine_time", "number", "short"]
+__all__ = ["absolute", "ago", "count", "duration", "machine_time", "measured", "number", "short"]
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _LATEST = 253_402_300_799.0
@@ -69,7 +69,24 @@ def number(value: float | None) -> str:
     return _three(value)
 
 
-def short(identifier: str | None, length: int = 10) -> str:
+def measured(value: float | None, name: str) -> str:
+    """Return a value in the unit that the metric's *name* ends with: `.percent`, `bytes`, `.s`."""
+    if value is None:
+        return "–"
+    words = name.replace("_", ".").split(".")
+    unit = words[-1] if words[-1] != "total" else words[-2] if len(words) > 1 else ""
+    rate = "/s" if words[-1] == "total" else ""
+    if unit in ("s", "seconds") and not rate:
+        return f"{number(value * 1000)} ms" if abs(value) < 1 else f"{number(value)} s"
+    if unit == "bytes":
+        return f"{number(value)}{'' if number(value)[-1].isalpha() else ' '}B{rate}"
+    return f"{number(value)}{_SUFFIXES.get(unit, '')}{rate}"
+
+
+_SUFFIXES = {"percent": " %", "celsius": " °C", "ratio": ""}
+
+
+def short(identifier: str | None, length: int = 12) -> str:
     """Return the beginning of an id, a release or a commit."""
     return (identifier or "")[:length]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
-from attrs import frozen
+from attrs import evolve, frozen
 from markupsafe import Markup
 
-from chittyops_core.parent.dashboard.numbers import number
+from chittyops_core.parent.dashboard.numbers import measured
 
 __all__ = ["Curve", "Point", "sparkline"]
 
@@ -60,6 +61,16 @@ class Curve:
     def high(self) -> float | None:
         return max((each.high for each in self.points), default=None)
 
+    def rate(self) -> Curve:
+        """Return how fast a counter grew, per second; one that began anew is passed over."""
+        grown = [
+            (later.at, (later.mean - earlier.mean) / (later.at - earlier.at))
+            for earlier, later in pairwise(self.points)
+            if later.at > earlier.at
+        ]
+        points = tuple(Point(at, value, value, value) for at, value in grown if value >= 0)
+        return evolve(self, points=points)
+
     def runs(self) -> Iterator[list[Point]]:
         """Yield the points between gaps; one that is missing alone is none, for clocks waver."""
         run: list[Point] = []
@@ -75,8 +86,8 @@ class Curve:
 def sparkline(curve: Curve, since: float, until: float, marks: Iterable[float] = ()) -> Markup:
     """Return *curve* between two times as an SVG; *marks* are times of deployments."""
     label = (
-        f"{curve.name}: last {number(curve.last)}, lowest {number(curve.low)}, "
-        f"highest {number(curve.high)}"
+        f"{curve.name}: last {measured(curve.last, curve.name)}, "
+        f"lowest {measured(curve.low, curve.name)}, highest {measured(curve.high, curve.name)}"
     )
     span = max(until - since, 1.0)
     lines = "".join(

@@ -32,6 +32,10 @@
     ctx.restore();
   }
 
+  function told(value) {
+    return Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 }).format(value);
+  }
+
   function draw() {
     plot?.destroy();
     const axis = {
@@ -45,7 +49,14 @@
       height: 240,
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       scales: { x: { range: [Number(place.dataset.since), Number(place.dataset.until)] } },
-      axes: [axis, { ...axis, size: 64 }],
+      axes: [
+        { ...axis, values: [
+          [86400, "{D} {MMM}", null, null, null, null, null, null, 1],
+          [3600, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1],
+          [1, "{HH}:{mm}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1],
+        ] },
+        { ...axis, size: 64, values: (_, ticks) => ticks.map(told) },
+      ],
       cursor: { points: { fill: colour("accent") } },
       series: [
         { label: "Time (UTC)", value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" },
