@@ -127,7 +127,8 @@ def readings(since: float, until: float, seed: int) -> Iterator[tuple[int, list[
     chance = random.Random(seed)
     walks = {
         0: (30.0, 3.0, 1), 1: (55.0, 1.0, 1), 2: (0.7, 0.1, 2), 3: (0.6, 0.03, 2),
-        4: (0.5, 0.01, 2), 15: (41.0, 0.5, 1), 16: (200.0, 4.0, 0), 17: (0.031, 0.001, 6), 18: (70.0, 0.02, 2),
+        4: (0.5, 0.01, 2), 15: (41.0, 0.5, 1), 16: (200.0, 4.0, 0),
+        17: (0.031, 0.001, 6), 18: (70.0, 0.02, 2),
     }  # fmt: skip
     now = {place: start for place, (start, _, _) in walks.items()}
     counters = {11: 3e7, 12: 8e6, 13: 1e3, 14: 2e7}

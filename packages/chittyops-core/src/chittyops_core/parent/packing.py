@@ -121,6 +121,7 @@ def unpack_chunk(chunk: bytes, wanted: Collection[int] | None = None) -> Chunk:
         raise ParentError(
             f"a chunk of metrics cannot be read: {error}",
             remedy="Restore the parent's database from a backup.",
+            cause="damaged",
         ) from error
     return Chunk(times, columns)
 

@@ -240,6 +240,7 @@ child_place = Table(
     Column("status", String(24), nullable=False), Column("is_overdue", Boolean, nullable=False),
     Column("sort", _words(200), nullable=False),  # its name, without case
     Index("ix_child_place_all", "state", "kind", "status", "is_overdue", "sort", "child"),
+    Index(None, "sort", "child"),
 )  # fmt: skip
 
 # One row for each combination that exists: (state, kind, status, overdue) of children.
@@ -295,7 +296,7 @@ saved_filter = Table(
     Column("operator", String(32), ForeignKey("operator.id"), nullable=False),
     Column("name", String(200), nullable=False), Column("query", Text, nullable=False),
     Column("is_shared", Boolean, nullable=False, server_default=false()),
-    UniqueConstraint("operator", "name"),
+    UniqueConstraint("operator", "name"), Index(None, "is_shared", "name"),
 )  # fmt: skip
 
 # Everything that an operator or the parent itself did: only added to, shaped as AU-3 asks.

@@ -143,11 +143,13 @@ _STORED = sa.select(
     child.c.id, child.c.name, child.c.state, child.c.kind,
     child_state.c.status, child_state.c.is_overdue,
 ).select_from(child.outerjoin(child_state, child_state.c.child == child.c.id))  # fmt: skip
-_VALUES: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(name) for name in (*_NAMES, "sort")}
-_LIST = child_place.insert().values(child=sa.bindparam("key"), **_VALUES)
+_COLUMNS = (*_NAMES, "sort")
+_LIST = child_place.insert().values(
+    {"child": sa.bindparam("key"), **{column: sa.bindparam(column) for column in _COLUMNS}}
+)
 _RELIST = (
     child_place.update().where(child_place.c.child == sa.bindparam("key")).values(
-        {column: sa.bindparam(column) for column in (*_NAMES, "sort")}
+        {column: sa.bindparam(column) for column in _COLUMNS}
     )
 )  # fmt: skip
 

@@ -90,7 +90,10 @@ def _wanted(connection: sa.Connection, child_id: str) -> set[str]:
     ).one_or_none()
     if row is None:
         return set()
-    labels = json.loads(row.labels or "{}")
+    try:
+        labels = json.loads(row.labels)
+    except ValueError:
+        labels = {}
     columns = (
         service.c.slug, service.c.app, service.c.environment, service.c.client, service.c.kind,
         service.c.release, service.c.commit_id, service.c.lite,
