@@ -31,11 +31,13 @@ __all__ = [
     "Signed",
     "decode",
     "encode",
+    "key_id_of",
     "load_public_key",
     "public_bytes",
     "rotation_text",
     "sign_request",
     "sign_response",
+    "signature_of",
     "thumbprint",
     "verify_request",
     "verify_response",
@@ -192,6 +194,12 @@ def signature_of(headers: Mapping[str, str]) -> bytes | None:
     """Return the signature that headers carry, proven or not; None when there is none."""
     found = _SIGNATURE.fullmatch(headers.get("signature", ""))
     return base64.b64decode(found[1]) if found else None
+
+
+def key_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the key that a request says it is signed with, proven or not."""
+    found = _REQUEST_INPUT.fullmatch(headers.get("signature-input", ""))
+    return found[2] if found else None
 
 
 def _request_base(method: str, target: str, content_type: str, digest: str, params: str) -> bytes:

@@ -131,6 +131,7 @@ child_state = Table(
     Column("caps", Text, nullable=False, server_default="[]"),  # JSON
     Column("skew_s", Float, nullable=False, server_default="0"),
     Column("lag", _BIG, nullable=False, server_default="0"),  # items that it says it still owes
+    Column("digests", Text, nullable=False, server_default="{}"),  # JSON; section -> digest we have
 )  # fmt: skip
 Index(
     "ix_child_state_due", child_state.c.deadline_at,
