@@ -37,6 +37,7 @@ def handlers() -> list[Router]:
                 end_token, save_filter, forget_filter, show_events, show_file,
                 *decisions.handlers(),
             ],
+            dependencies=operators.dependencies(),
             exception_handlers=operators.exception_handlers(),
             middleware=[operators.SafeHeaders()],
             request_max_body_size=MAX_BODY,

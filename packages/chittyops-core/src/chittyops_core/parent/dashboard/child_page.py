@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import asdict, frozen
 from litestar import Response, get
 
 from chittyops_core.bridge.protocol import FACTS, ChildState, Section
@@ -16,10 +16,11 @@ from chittyops_core.parent import fleet, samples
 from chittyops_core.parent.access import Role
 from chittyops_core.parent.dashboard import graphs
 from chittyops_core.parent.dashboard.engine import Web, may_act, page
-from chittyops_core.parent.dashboard.graphs import RANGES, Metric, Opened, Range
+from chittyops_core.parent.dashboard.graphs import RANGES, Metric, Range
 from chittyops_core.parent.dashboard.numbers import duration, number
 from chittyops_core.parent.dashboard.requests import notice_of
 from chittyops_core.parent.dashboard.rows import ServiceRow, facts_of, labels_of, look_of
+from chittyops_core.parent.dashboard.sparkline import Curve
 from chittyops_core.parent.dashboard.words import Look, kind_words, state_look, status_look
 from chittyops_core.parent.operators import may
 from chittyops_core.parent.operators.requests import now_of, read
@@ -99,8 +100,8 @@ class Found:
 
     view: fleet.ChildView
     names: tuple[str, ...]
-    curves: list[graphs.Curve]
-    large: graphs.Curve | None
+    curves: list[Curve]
+    large: Curve | None
     former: tuple[fleet.Service, ...]
     events: fleet.Page[fleet.Event]
     keys: tuple[Key, ...]
@@ -199,7 +200,7 @@ def _view(found: Found, asked: Asked, can_revoke: bool) -> SimpleNamespace:
     deployments.sort(key=lambda each: each.since or 0.0)
     marks = tuple(each.since for each in deployments if each.since is not None)
     return SimpleNamespace(
-        **{name: getattr(head, name) for name in HeadView.__slots__ if not name.startswith("_")},
+        **asdict(head, recurse=False),
         state=child.state, state_look=state_look(child.state), decided_at=view.decided_at,
         decided_by=view.decided_by, reason=view.reason, enrolled_at=child.enrolled_at,
         sdk=child.sdk, services=running, former=former, deployments=deployments,
@@ -220,7 +221,7 @@ def _metrics(found: Found, asked: Asked, marks: tuple[float, ...]) -> dict[str, 
         )
         for curve in found.curves
     ]  # fmt: skip
-    large: Opened | None = found.large and graphs.opened(found.large, *span, marks)
+    large = None if found.large is None else graphs.opened(found.large, *span, marks)
     return {
         "ranges": [
             RangeLink(each.words, asked.href(range=each.key), each == asked.range)
@@ -280,5 +281,3 @@ def _part(view: fleet.ChildView, section: Section, name: str) -> Mapping[str, An
     found = view.sections.get(section)
     value = found.value.get(name) if found and isinstance(found.value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
-
-

@@ -96,8 +96,8 @@ VERDICTS = (
     Verdict(
         "reject", "Reject", ChildState.REJECTED, Role.OPERATOR,
         (
-            "Nothing that this host says is taken. It keeps what it owes, and asks again at most "
-            "once an hour.",
+            "Nothing that this host says is taken.",
+            "It keeps what it owes, and asks again at most once an hour.",
             "It can be accepted later.",
         ),
         "danger sure",
@@ -105,8 +105,8 @@ VERDICTS = (
     Verdict(
         "revoke", "Revoke", ChildState.REVOKED, Role.APPROVER,
         (
-            "Nothing more is taken from this child, whoever has its key. It counts in the fleet "
-            "no more, and nobody hears when it falls silent.",
+            "Nothing more is taken from this child, whoever has its key.",
+            "It counts in the fleet no more, and nobody hears when it falls silent.",
             "What it said until now stays here. Its apps go on: they never wait for this parent.",
             "It can be accepted again later; what it owes by then is still on its disk.",
         ),
@@ -150,9 +150,7 @@ def _deed_of(verdict: Verdict) -> BaseRouteHandler:
         now, reason = now_of(request), data.reason.strip()[:MAX_REASON]
 
         def work(writer: sa.Connection) -> Any:
-            return decide(
-                writer, child_id, verdict.state, by=operator.name, reason=reason, now=now
-            )
+            return decide(writer, child_id, verdict.state, by=operator.name, reason=reason, now=now)
 
         await _done(request, f"child.{verdict.action}", child_id, work, {"reason": reason})
         return Redirect(f"/children/{child_id}?done={verdict.state}", status_code=303)
@@ -160,12 +158,8 @@ def _deed_of(verdict: Verdict) -> BaseRouteHandler:
     return deed
 
 
-@post(
-    "/children/{child_id:str}/labels", guards=[may(Role.OPERATOR)], include_in_schema=False
-)
-async def set_labels(
-    request: Web, child_id: str, data: Annotated[Labels, FormOf]
-) -> Redirect:
+@post("/children/{child_id:str}/labels", guards=[may(Role.OPERATOR)], include_in_schema=False)
+async def set_labels(request: Web, child_id: str, data: Annotated[Labels, FormOf]) -> Redirect:
     """Give a child these labels and no others."""
     labels = dict(labels_from(data.labels))
 

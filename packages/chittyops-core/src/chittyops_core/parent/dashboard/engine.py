@@ -50,8 +50,15 @@ def environment() -> Environment:
 
 def page(request: Web, name: str, *, status_code: int = 200, **context: Any) -> Response[bytes]:
     """Return the page of a template; the request, the time and what one may do are in it."""
-    text = environment().get_template(name).render(
-        request=request, now=now_of(request), can_decide=may_act(request, Role.OPERATOR), **context
+    text = (
+        environment()
+        .get_template(name)
+        .render(
+            request=request,
+            now=now_of(request),
+            can_decide=may_act(request, Role.OPERATOR),
+            **context,
+        )
     )
     body, headers = text.encode(), {"Cache-Control": "no-store", "Vary": "Accept-Encoding"}
     if len(body) >= MIN_PACKED and "gzip" in request.headers.get("accept-encoding", ""):

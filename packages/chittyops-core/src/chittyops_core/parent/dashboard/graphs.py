@@ -84,9 +84,7 @@ def curves(
         )
         for name, line in found.lines.items()
     ]  # fmt: skip
-    return [
-        curve.rate() if curve.name.endswith(COUNTER) else curve for curve in found_curves
-    ]
+    return [curve.rate() if curve.name.endswith(COUNTER) else curve for curve in found_curves]
 
 
 def metric(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -99,14 +100,21 @@ def _services(
     text = given.get("q", "").strip()
     fields = {name: given[name] for name in _FILTERS if name in given}
     if not text:
-        return fleet.services(reader, fleet.ServiceFilter(**fields), after)
+        return fleet.services(reader, _chosen(fields), after)
     for name in ("app", "commit", "release"):
         if name == "commit" and not _HEX.fullmatch(text):
             continue
-        found = fleet.services(reader, fleet.ServiceFilter(**{**fields, name: text}), after)
+        found = fleet.services(reader, _chosen({**fields, name: text}), after)
         if found.rows or found.next:
             return found
     return fleet.Page(())
+
+
+def _chosen(fields: Mapping[str, str]) -> fleet.ServiceFilter:
+    return fleet.ServiceFilter(
+        app=fields.get("app"), environment=fields.get("environment"), client=fields.get("client"),
+        kind=fields.get("kind"), commit=fields.get("commit"), release=fields.get("release"),
+    )  # fmt: skip
 
 
 def _links(

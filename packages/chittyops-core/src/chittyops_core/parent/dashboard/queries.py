@@ -52,5 +52,3 @@ def normal_query(text: str) -> str:
     except ValueError:
         return ""
     return href(query_of(given)).removeprefix("/")
-
-

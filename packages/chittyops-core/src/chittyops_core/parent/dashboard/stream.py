@@ -125,8 +125,12 @@ async def _fleet(request: Web, seen: Seen, sent: dict[str, str]) -> str:
         whole = await _SHARED.setdefault(request.app, Shared()).get(request)
         numbers = counted(whole.counts, request.query_params.get("kind", ""))
         told = {f"n-{key}": f"{number:,}" for key, number in numbers.items() if _KEY.fullmatch(key)}
-        told["asks"] = environment().get_template("fleet_asks.html").render(
-            asks=whole.asks, now=now_of(request), can_decide=may_act(request, Role.OPERATOR)
+        told["asks"] = (
+            environment()
+            .get_template("fleet_asks.html")
+            .render(
+                asks=whole.asks, now=now_of(request), can_decide=may_act(request, Role.OPERATOR)
+            )
         )
         for id, text in told.items():
             if sent.get(id) != text:

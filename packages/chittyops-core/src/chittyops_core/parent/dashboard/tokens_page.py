@@ -98,9 +98,7 @@ async def add_token(
     return await _shown(request, made=made, status_code=201)
 
 
-@post(
-    "/tokens/{token_id:str}/withdraw", guards=[may(Role.OPERATOR)], include_in_schema=False
-)
+@post("/tokens/{token_id:str}/withdraw", guards=[may(Role.OPERATOR)], include_in_schema=False)
 async def end_token(request: Web, token_id: str) -> Redirect:
     """Make a token worthless."""
     now = now_of(request)
