@@ -21,7 +21,14 @@ from chittyops_core.parent.access import Role
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.operators import accounts, sessions
-from chittyops_core.parent.schema import child, child_key, child_section, child_state, event, metric_set
+from chittyops_core.parent.schema import (
+    child,
+    child_key,
+    child_section,
+    child_state,
+    event,
+    metric_set,
+)
 from parent.fleet_data import child_id, fill, make_tables
 
 __all__ = ["HOSTILE", "HOSTILE_CHILD", "Site", "put_hostile_child", "site"]

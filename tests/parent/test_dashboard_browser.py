@@ -93,11 +93,11 @@ def test_axe_finds_nothing_on_any_page(
         "axe_playwright_python", reason="the package axe-playwright-python is missing"
     )
     source = resources.files(axe).joinpath("axe.min.js").read_text()
-    site = request.getfixturevalue(which)
+    where = request.getfixturevalue(which)
     found = {}
-    with signed_in(browser, site, color_scheme=scheme) as tab:
+    with signed_in(browser, where, color_scheme=scheme) as tab:
         for path in EMPTY_PAGES if which == "empty" else LOADED_PAGES:
-            tab.goto(site.url + path)
+            tab.goto(where.url + path)
             tab.evaluate(source)
             result = tab.evaluate("tags => axe.run({runOnly: tags})", TAGS)
             found[path] = [
@@ -111,14 +111,14 @@ def test_axe_finds_nothing_on_any_page(
 def test_nothing_is_wider_than_a_phone(browser: Any, loaded: Site, empty: Site) -> None:
     """At 360 pixels nothing is cut off or pushed out, whatever names a child gives."""
     too_wide = []
-    for site, pages in ((loaded, LOADED_PAGES), (empty, EMPTY_PAGES)):
-        with signed_in(browser, site, viewport={"width": 360, "height": 780}) as tab:
+    for where, pages in ((loaded, LOADED_PAGES), (empty, EMPTY_PAGES)):
+        with signed_in(browser, where, viewport={"width": 360, "height": 780}) as tab:
             for path in pages:
-                tab.goto(site.url + path)
+                tab.goto(where.url + path)
                 width = tab.evaluate("document.documentElement.scrollWidth")
                 too_wide += tab.evaluate(
-                    "() => [...document.querySelectorAll('main *:not(svg *, .unseen, thead *, thead,"
-                    " .rows *, #plot *)')].filter(e => e.getBoundingClientRect().width &&"
+                    "() => [...document.querySelectorAll("
+                    "'main *:not(svg *, .unseen, thead *, thead, .rows *, #plot *)')].filter(e => e.getBoundingClientRect().width &&"
                     " e.getBoundingClientRect().right > innerWidth + 1)"
                     ".map(e => location.pathname + ' ' + e.outerHTML.slice(0, 120))"
                 )
@@ -139,13 +139,14 @@ def test_what_a_child_says_is_never_markup_cross_site_scripting_attack(
             tab.goto(loaded.url + path)
             loaded.parent.live.publish([Change(HOSTILE_CHILD, "status")])
             assert tab.evaluate("typeof hacked") == "undefined"
-            assert tab.evaluate(
-                "() => [...document.scripts].filter(s => !s.src).length"
-            ) == 0
+            assert tab.evaluate("() => [...document.scripts].filter(s => !s.src).length") == 0
             assert "{{7*7}}" not in tab.content() or "49" not in tab.title()
-            assert tab.evaluate(
-                "() => [...document.querySelectorAll('[href^=\"javascript:\"]')].length"
-            ) == 0
+            assert (
+                tab.evaluate(
+                    "() => [...document.querySelectorAll('[href^=\"javascript:\"]')].length"
+                )
+                == 0
+            )
 
 
 def test_a_row_and_the_counts_change_while_the_page_is_open(browser: Any, loaded: Site) -> None:
@@ -275,10 +276,13 @@ def test_the_keyboard_alone_is_enough(browser: Any, loaded: Site) -> None:
         tab.keyboard.press("j")
         tab.keyboard.press("j")
         tab.keyboard.press("k")
-        assert tab.evaluate(
-            "() => document.activeElement === document.querySelectorAll('[data-row] th a')[0]"
-            " && getComputedStyle(document.activeElement).outlineStyle"
-        ) == "solid"
+        assert (
+            tab.evaluate(
+                "() => document.activeElement === document.querySelectorAll('[data-row] th a')[0]"
+                " && getComputedStyle(document.activeElement).outlineStyle"
+            )
+            == "solid"
+        )
         name = tab.locator("[data-row] th a").nth(5).inner_text()
         tab.keyboard.press("/")
         tab.keyboard.type(name)
@@ -321,4 +325,3 @@ def test_the_first_load_of_any_page_is_small(loaded: Site) -> None:
 
 def _assets(page: str) -> set[str]:
     return set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
-

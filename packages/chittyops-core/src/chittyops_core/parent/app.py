@@ -22,6 +22,7 @@ from chittyops_core.parent.database import Database
 from chittyops_core.parent.keys import ParentKey
 from chittyops_core.parent.live import Live
 from chittyops_core.parent.operators.problems import wants_page
+from chittyops_core.parent.operators.safe_headers import POLICY
 from chittyops_core.parent.problems import ProblemError, for_status
 
 __all__ = ["Parent", "create_app"]
@@ -71,7 +72,9 @@ def create_app(parent: Parent) -> Litestar:
 def _tell_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what the HTTP layer refuses, such as an unknown path: as a page or a problem."""
     if wants_page(request):
-        return operators.exception_handlers()[HTTPException](request, error)
+        page = operators.exception_handlers()[HTTPException](request, error)
+        page.headers.setdefault("Content-Security-Policy", POLICY)
+        return page
     problem = for_status(error.status_code, error.detail, error.headers)
     return wire_api.refuse(request, problem)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 from attrs import asdict, frozen
 from litestar import Response, get
+from litestar.params import FromPath
 
 from chittyops_core.bridge.protocol import FACTS, ChildState, Section
 from chittyops_core.parent import fleet, samples
@@ -127,7 +128,7 @@ class Asked:
 
 
 @get("/children/{child_id:str}", guards=[may(Role.VIEWER)], include_in_schema=False)
-async def show_child(request: Web, child_id: str) -> Response[bytes]:
+async def show_child(request: Web, child_id: FromPath[str]) -> Response[bytes]:
     """Show one child."""
     params = request.query_params
     chosen = next((each for each in RANGES if each.key == params.get("range")), RANGES[1])

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
 from litestar import Response, get, post
-from litestar.enums import RequestEncodingType
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Body
+from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
 from chittyops_core.bridge.protocol import ChildState
 from chittyops_core.errors import NotFoundError
 from chittyops_core.parent import fleet, terms
-from chittyops_core.parent.access import Operator, Role
+from chittyops_core.parent.access import Role
 from chittyops_core.parent.dashboard.engine import Web, page
 from chittyops_core.parent.dashboard.requests import labels_from
 from chittyops_core.parent.enrolment import decide
 from chittyops_core.parent.live import Change
 from chittyops_core.parent.operators import may
 from chittyops_core.parent.operators.changes import change
+from chittyops_core.parent.operators.guards import SignedIn
 from chittyops_core.parent.operators.requests import now_of, parent_of, read
 from chittyops_core.parent.schema import child, child_key, enrol_token
 
 __all__ = ["handlers"]
 
-FormOf = Body(media_type=RequestEncodingType.URL_ENCODED)
 MAX_REASON = 500
 
 
@@ -128,7 +127,7 @@ def _page_of(verdict: Verdict) -> BaseRouteHandler:
         f"/children/{{child_id:str}}/{verdict.action}", guards=[may(verdict.role)],
         include_in_schema=False, name=f"ask to {verdict.action}",
     )  # fmt: skip
-    async def ask(request: Web, child_id: str) -> Response[bytes]:
+    async def ask(request: Web, child_id: FromPath[str]) -> Response[bytes]:
         view, proofs = await read(request, lambda reader: _proofs(reader, child_id))
         asked = Ask(
             f"{verdict.verb} {view.child.name}?", verdict.verb, verdict.action, view.child,
@@ -145,7 +144,10 @@ def _deed_of(verdict: Verdict) -> BaseRouteHandler:
         include_in_schema=False, name=verdict.action,
     )  # fmt: skip
     async def deed(
-        request: Web, child_id: str, operator: Operator, data: Annotated[Reason, FormOf]
+        request: Web,
+        child_id: FromPath[str],
+        operator: SignedIn,
+        data: URLEncodedBody[Reason],
     ) -> Redirect:
         now, reason = now_of(request), data.reason.strip()[:MAX_REASON]
 
@@ -159,7 +161,9 @@ def _deed_of(verdict: Verdict) -> BaseRouteHandler:
 
 
 @post("/children/{child_id:str}/labels", guards=[may(Role.OPERATOR)], include_in_schema=False)
-async def set_labels(request: Web, child_id: str, data: Annotated[Labels, FormOf]) -> Redirect:
+async def set_labels(
+    request: Web, child_id: FromPath[str], data: URLEncodedBody[Labels]
+) -> Redirect:
     """Give a child these labels and no others."""
     labels = dict(labels_from(data.labels))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from chittyops_core.parent.dashboard.assets import by_address
 from chittyops_core.parent.dashboard.engine import Web
@@ -13,7 +14,7 @@ __all__ = ["show_file"]
 
 
 @get("/static/{name:str}", opt=PUBLIC, include_in_schema=False, sync_to_thread=False)
-def show_file(request: Web, name: str) -> Response[bytes]:
+def show_file(request: Web, name: FromPath[str]) -> Response[bytes]:
     """Return a file of the package; there is no path into any folder."""
     asset = by_address(f"/static/{name}")
     if asset is None:

@@ -28,6 +28,7 @@ from chittyops_core.parent.dashboard.words import (
 )
 from chittyops_core.parent.fleet import Counts
 from chittyops_core.parent.operators import may
+from chittyops_core.parent.operators.guards import SignedIn
 from chittyops_core.parent.operators.requests import read
 
 __all__ = ["Asks", "asks", "counted", "show_fleet"]
@@ -102,7 +103,7 @@ class FleetView:
 
 
 @get("/", guards=[may(Role.VIEWER)], include_in_schema=False)
-async def show_fleet(request: Web, operator: Operator) -> Response[bytes]:
+async def show_fleet(request: Web, operator: SignedIn) -> Response[bytes]:
     """Show the fleet, or how to begin one."""
     query = query_of(request.query_params)
     after = request.query_params.get("after") or None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
 from litestar import Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
 from chittyops_core.errors import ChittyOpsError, ParentError, UsageError
@@ -28,6 +27,7 @@ from chittyops_core.parent.dashboard.words import Look
 from chittyops_core.parent.enrolment import make_token, withdraw_token
 from chittyops_core.parent.operators import may
 from chittyops_core.parent.operators.changes import change
+from chittyops_core.parent.operators.guards import SignedIn
 from chittyops_core.parent.operators.requests import now_of, parent_of, read
 from chittyops_core.parent.schema import enrol_token
 
@@ -84,8 +84,8 @@ async def show_tokens(request: Web) -> Response[bytes]:
 
 @post("/tokens", guards=[may(Role.OPERATOR, by_token=False)], include_in_schema=False)
 async def add_token(
-    request: Web, operator: Operator,
-    data: Annotated[NewToken, Body(media_type=RequestEncodingType.URL_ENCODED)],
+    request: Web, operator: SignedIn,
+    data: URLEncodedBody[NewToken],
 ) -> Response[bytes]:  # fmt: skip
     """Make a token, and show the command with it, this once."""
     try:
@@ -99,7 +99,7 @@ async def add_token(
 
 
 @post("/tokens/{token_id:str}/withdraw", guards=[may(Role.OPERATOR)], include_in_schema=False)
-async def end_token(request: Web, token_id: str) -> Redirect:
+async def end_token(request: Web, token_id: FromPath[str]) -> Redirect:
     """Make a token worthless."""
     now = now_of(request)
     await change(
