@@ -11,23 +11,22 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.plugins.jinja import JinjaTemplateEngine
-from litestar.template import TemplateConfig
 from litestar.types import Message, Scope
 
 from chittyops_core._kit.clock import Clock, SystemClock
 from chittyops_core._kit.logs import get_logger
 from chittyops_core.bridge.protocol import ProblemType
-from chittyops_core.parent import operators, wire_api
+from chittyops_core.parent import dashboard, operators, wire_api
 from chittyops_core.parent.addresses import Network
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.keys import ParentKey
 from chittyops_core.parent.live import Live
+from chittyops_core.parent.operators.problems import wants_page
+from chittyops_core.parent.operators.safe_headers import POLICY
 from chittyops_core.parent.problems import ProblemError, for_status
 
 __all__ = ["Parent", "create_app"]
 
-_TEMPLATES = Path(__file__).parent / "dashboard/templates"
 _LOG = get_logger("chittyops.parent")
 
 
@@ -57,10 +56,10 @@ class Parent:
 def create_app(parent: Parent) -> Litestar:
     """Return the ASGI application of *parent*, whose database is open and up to date."""
     return Litestar(
-        route_handlers=[*wire_api.handlers(), *operators.handlers()],
+        route_handlers=[*wire_api.handlers(), *operators.handlers(), *dashboard.handlers()],
         state=State({"parent": parent, "wire": wire_api.Wire(parent)}),
         exception_handlers={HTTPException: _tell_http, Exception: _tell_failure},
-        template_config=TemplateConfig(directory=_TEMPLATES, engine=JinjaTemplateEngine),
+        template_config=dashboard.templates(),
         before_send=[_add_headers],
         openapi_config=OpenAPIConfig(
             title="ChittyOps parent", version="1", path="/v1/openapi",
@@ -70,8 +69,12 @@ def create_app(parent: Parent) -> Litestar:
     )  # fmt: skip
 
 
-def _tell_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer what the HTTP layer refuses, such as an unknown path, as a problem."""
+def _tell_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Answer what the HTTP layer refuses, such as an unknown path: as a page or a problem."""
+    if wants_page(request):
+        page = operators.exception_handlers()[HTTPException](request, error)
+        page.headers.setdefault("Content-Security-Policy", POLICY)
+        return page
     problem = for_status(error.status_code, error.detail, error.headers)
     return wire_api.refuse(request, problem)
 

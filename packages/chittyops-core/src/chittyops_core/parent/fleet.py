@@ -66,6 +66,7 @@ __all__ = [
     "save_filter",
     "saved_filters",
     "services",
+    "some",
 ]
 
 T = TypeVar("T")
@@ -339,6 +340,11 @@ def children(
         spots = _sorted(connection, found, wanted, words, order)
         return _page_of(connection, (each for each in spots if each > start), size)
     return _searched(connection, _walk(connection, here, order, start, size * 4), words, size)
+
+
+def some(connection: sa.Connection, ids: Sequence[str]) -> tuple[Child, ...]:
+    """Return the children with these *ids*, at most `MAX_LIMIT`, in this order."""
+    return _details(connection, [_Spot(0, "", each) for each in ids[:MAX_LIMIT]])
 
 
 def counts(connection: sa.Connection) -> Counts:
