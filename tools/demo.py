@@ -69,9 +69,7 @@ def main() -> None:
 class Show:
     """The demonstration, act by act."""
 
-    def __init__(
-        self, folder: Path, home: Path, webhook: Webhook, parent: ParentServer
-    ) -> None:
+    def __init__(self, folder: Path, home: Path, webhook: Webhook, parent: ParentServer) -> None:
         self.folder = folder
         self.home = home
         self.webhook = webhook

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.schema import METADATA
-from parent.fleet_data import make_tables
 
 __all__ = ["GROWING", "Statements", "open_database"]
 

@@ -118,7 +118,8 @@ def test_nothing_is_wider_than_a_phone(browser: Any, loaded: Site, empty: Site) 
                 width = tab.evaluate("document.documentElement.scrollWidth")
                 too_wide += tab.evaluate(
                     "() => [...document.querySelectorAll("
-                    "'main *:not(svg *, .unseen, thead *, thead, .rows *, #plot *)')].filter(e => e.getBoundingClientRect().width &&"
+                    "'main *:not(svg *, .unseen, thead *, thead, .rows *, #plot *)')]"
+                    ".filter(e => e.getBoundingClientRect().width &&"
                     " e.getBoundingClientRect().right > innerWidth + 1)"
                     ".map(e => location.pathname + ' ' + e.outerHTML.slice(0, 120))"
                 )

@@ -18,7 +18,6 @@ from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from chittyops_core._kit.logs import get_logger
