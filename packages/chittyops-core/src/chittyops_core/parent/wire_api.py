@@ -232,7 +232,7 @@ class Wire:
             signer = await self.prove(request, body)
             sync = read_sync(_plain(request, body), request.scope["path"])
             received = Received(signer.key, signer.signed.created, signer.signed.signature, sync)
-            outcome: Outcome = await asyncio.wrap_future(self._ingest.submit(received))
+            outcome: Outcome = await self._ingest.ask(received)
             if outcome.problem is not None:
                 raise outcome.problem
             return 200, outcome.answer
