@@ -130,21 +130,27 @@ def test_token_brute_force_attack(serve: Serve) -> None:
 
 def test_attempts_are_counted_by_address_and_in_total() -> None:
     """One that succeeds costs nothing; an IPv6 host has no end of addresses."""
-    attempts = Attempts(by_address=2, in_total=3)
+    attempts = Attempts(by_address=2, in_total=4)
 
     for _ in range(10):
-        attempts.begin("192.0.2.1", 0)
-        attempts.succeeded("192.0.2.1")
-    attempts.begin("2001:db8::1", 0)
-    attempts.begin("2001:db8::ffff:2", 0)
+        attempts.require_left("192.0.2.1", 0)
+    attempts.failed("2001:db8::1", 0)
+    attempts.require_left("2001:db8::2", 0)
+    attempts.failed("2001:db8::ffff:2", 0)
     with pytest.raises(ProblemError):
-        attempts.begin("2001:db8::3", 0)
-    attempts.begin("192.0.2.1", 0)
+        attempts.require_left("2001:db8::3", 0)
+    attempts.require_left("192.0.2.1", 0)
+    for _ in range(3):  # Under way at once.
+        attempts.failed("192.0.2.1", 0)
     with pytest.raises(ProblemError) as refused:
-        attempts.begin("192.0.2.2", 0)
-    attempts.begin("2001:db8::3", 60)
+        attempts.require_left("192.0.2.2", 0)
+    with pytest.raises(ProblemError) as longer:
+        attempts.require_left("192.0.2.1", 0)
+    attempts.require_left("2001:db8::3", 60)
 
-    assert refused.value.headers["Retry-After"] == "20"
+    assert (refused.value.headers["Retry-After"], longer.value.headers["Retry-After"]) == (
+        "30", "60",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

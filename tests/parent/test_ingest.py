@@ -201,13 +201,13 @@ def test_the_parent_sets_the_pace_and_stores_the_deadline(serve: Serve) -> None:
         lambda found: found.execute(sa.insert(setting).values(name=INTERVAL, value="60"))
     )
     one, pace = served.child(), served.app.state.wire.pace
-    served.database.write(pace.reread)
+    pace.reread()
     reply = one.sync()
     for said in ("nan", "-1", "often"):
         served.database.write(
             lambda found, said=said: found.execute(sa.update(setting).values(value=said))
         )
-        served.database.write(pace.reread)
+        pace.reread()
 
     row = state_of(served, one)
     assert reply.value["next_s"] == pace.next_s() == 60

@@ -25,9 +25,10 @@ from chittyops_core.bridge.signatures import (
     thumbprint,
 )
 from chittyops_core.errors import NotFoundError, RefusedError, SignatureError, UsageError
+from chittyops_core.parent import terms
 from chittyops_core.parent.problems import ProblemError
 from chittyops_core.parent.records import event_row, keep_events
-from chittyops_core.parent.schema import child, child_key, child_state, enrol_token, term
+from chittyops_core.parent.schema import child, child_key, child_state, enrol_token
 from chittyops_core.parent.tally import settle
 
 __all__ = [
@@ -209,11 +210,7 @@ def _enrol_new(
         )
     )
     connection.execute(sa.insert(child_state).values(child=identity, sdk=_clean(request.sdk)))
-    words = {word[:64] for word in name.lower().split()}
-    if words:
-        connection.execute(
-            sa.insert(term), [{"word": word, "child": identity} for word in sorted(words)]
-        )
+    terms.refresh(connection, identity)
     settle(connection, [identity])
     facts = {"token": token.name, "state": state.value}
     keep_events(connection, event_row(identity, "child.enrolled", now, facts))

@@ -134,7 +134,8 @@ class _Page:
     events: list[bulk.Row] = field(factory=list)
     samples: list[samples.Row] = field(factory=list)
     sections: dict[tuple[str, str], bulk.Row] = field(factory=dict)
-    inventories: dict[str, Mapping[str, Any]] = field(factory=dict)
+    inventories: dict[str, Any] = field(factory=dict)
+    healths: dict[str, Any] = field(factory=dict)
     sets: dict[str, tuple[str, ...]] = field(factory=dict)
     moved: set[str] = field(factory=set)
 
@@ -397,9 +398,10 @@ def _keep_state(page: _Page, child: _Child, sync: Sync) -> set[str]:
         told.add(section)
     child.digests = _json(have)
     if Section.HEALTH.value in told:
+        page.healths[child.id] = sync.state[Section.HEALTH.value]
         told |= _keep_status(page, child, sync.state[Section.HEALTH.value])
-    if Section.INVENTORY.value in told and isinstance(sync.state["inventory"], dict):
-        page.inventories[child.id] = sync.state["inventory"]
+    if Section.INVENTORY.value in told:
+        page.inventories[child.id] = sync.state[Section.INVENTORY.value]
     if Section.BRIDGE.value in told:
         _keep_bridge(child, sync.state[Section.BRIDGE.value])
     return told
@@ -432,11 +434,11 @@ def _keep_items(page: _Page, child: _Child, items: Iterable[tuple[int, str, Any]
     assert child.stream is not None
     for seq, kind, body in items:
         if kind == "metrics":
-            at = max(0.0, body["at"] - child.skew_s)
-            page.samples.append((child.id, at, body["set"], body["v"]))
+            page.samples.append((child.id, body["at"], body["set"], body["v"]))
             continue
         said = body.get("at") if isinstance(body, dict) else None
-        at = page.now if said is None or not is_time(said) else max(0.0, said - child.skew_s)
+        # The bridge corrects the times that it takes itself, of samples; others are the host's.
+        at = page.now if said is None or not is_time(said) else max(0.0, said + child.skew_s)
         page.events.append(
             (
                 child.id, child.stream, seq, kind, text_of(body, "type") or kind,
@@ -474,6 +476,8 @@ def _write(connection: sa.Connection, page: _Page, children: Iterable[_Child]) -
         samples.put(connection, page.samples)
     for child, said in page.inventories.items():
         inventory.keep(connection, child, said, page.now)
+    for child, said in page.healths.items():
+        inventory.keep_health(connection, child, said)
     if page.moved:
         settle(connection, page.moved)
 

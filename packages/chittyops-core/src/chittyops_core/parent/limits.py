@@ -25,7 +25,10 @@ class _Bucket:
 
 
 class Attempts:
-    """Attempts that may fail: each costs one, and one that succeeds is given back.
+    """Attempts that may fail so often; those that succeed cost nothing.
+
+    Many may be under way at once, as when a fleet enrols from behind one address. Where more of
+    them fail than may, the rest is owed: it takes so much longer until one may try again.
 
     Args:
         by_address: How many an address may fail at once, and then in a minute.
@@ -39,28 +42,21 @@ class Attempts:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._lock = threading.Lock()
 
-    def begin(self, address: str, now: float) -> None:
-        """Count an attempt from *address*. Raises ProblemError: there were too many."""
+    def require_left(self, address: str, now: float) -> None:
+        """Raise ProblemError unless *address* may try."""
         with self._lock:
-            mine = self._bucket(address, now)
-            waits = [
-                _fill(mine, self._by_address, now), _fill(self._total, self._in_total, now)
-            ]  # fmt: skip
-            if max(waits) > 0:
-                raise ProblemError(
-                    ProblemType.TOO_MANY, "Too many attempts failed.",
-                    retry_after_s=math.ceil(max(waits)),
-                )  # fmt: skip
-            mine.left -= 1
-            self._total.left -= 1
+            mine = _fill(self._bucket(address, now), self._by_address, now)
+            wait_s = max(mine, _fill(self._total, self._in_total, now))
+        if wait_s > 0:
+            raise ProblemError(
+                ProblemType.TOO_MANY, "Too many attempts failed.", retry_after_s=math.ceil(wait_s)
+            )
 
-    def succeeded(self, address: str) -> None:
-        """Give back what `begin` counted."""
+    def failed(self, address: str, now: float) -> None:
+        """Count an attempt from *address* that failed."""
         with self._lock:
-            self._total.left = min(self._in_total, self._total.left + 1)
-            mine = self._buckets.get(_network(address))
-            if mine is not None:
-                mine.left = min(self._by_address, mine.left + 1)
+            self._bucket(address, now).left -= 1
+            self._total.left -= 1
 
     def _bucket(self, address: str, now: float) -> _Bucket:
         name = _network(address)

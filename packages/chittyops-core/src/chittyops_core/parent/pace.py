@@ -29,11 +29,12 @@ class Pace:
         self._database = database
         self._interval_s = DEFAULT_S
 
-    def reread(self, connection: sa.Connection) -> None:
+    def reread(self) -> None:
         """Take over what the settings say now; what is no such number stays without effect."""
-        found = connection.execute(
-            sa.select(setting.c.value).where(setting.c.name == INTERVAL)
-        ).scalar()
+        with self._database.reading() as connection:
+            found = connection.execute(
+                sa.select(setting.c.value).where(setting.c.name == INTERVAL)
+            ).scalar()
         try:
             wanted = DEFAULT_S if found is None else float(found)
         except ValueError:

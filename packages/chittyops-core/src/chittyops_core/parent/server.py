@@ -25,7 +25,7 @@ from chittyops_core.parent.addresses import Network
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.keys import ParentKey
-from chittyops_core.parent.sweeper import Chore, Sweeper
+from chittyops_core.parent.sweeper import Chore, Housekeeper, Sweeper
 
 __all__ = ["Bind", "init", "open_database", "open_parent", "serve"]
 
@@ -156,15 +156,17 @@ def serve(parent: Parent, bind: Bind, chores: Sequence[Chore] = ()) -> None:
     try:
         app = create_app(parent)
         pace = app.state.wire.pace
-        sweeper = Sweeper(
-            parent.database, parent.live, parent.clock,
-            [Chore("pace", PACE_S, lambda found, _: pace.reread(found)), *chores],
-        )  # fmt: skip
-        parent.database.write(pace.reread)
+        pace.reread()
+        sweeper = Sweeper(parent.database, parent.live, parent.clock)
+        keeper = Housekeeper(
+            [Chore("pace", PACE_S, lambda *_: pace.reread()), *chores], parent.clock
+        )
         sweeper.start()
+        keeper.start()
         try:
             asyncio.run(_serve(app, bind))
         finally:
+            keeper.close()
             sweeper.close()
     finally:
         parent.database.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +24,7 @@ from chittyops_core.parent.records import event_row, keep_events
 from chittyops_core.parent.schema import child, child_state, setting
 from chittyops_core.parent.tally import settle
 
-__all__ = ["ALIVE", "Chore", "Sweeper"]
+__all__ = ["ALIVE", "Chore", "Housekeeper", "Sweeper"]
 
 ALIVE = "alive"
 """Name of the setting that says when the parent last could write."""
@@ -50,19 +49,64 @@ _LOG = get_logger("chittyops.parent.sweeper")
 
 @define
 class Chore:
-    """Something that is to be done now and then, in the writer's transaction.
+    """Something that is to be done now and then.
 
     Attributes:
         name: For the log.
         every_s: Seconds between two times.
-        do: Called with the writer's connection and the time.
+        do: Called with the time, and with what says whether to end early.
         due_at: When it is to be done next.
     """
 
     name: str
     every_s: float
-    do: Callable[[sa.Connection, float], object]
+    do: Callable[[float, Callable[[], bool]], object]
     due_at: float = field(default=0.0)
+
+
+class Housekeeper:
+    """One thread that does chores, however long they take.
+
+    Args:
+        chores: What is to be done.
+        clock: Says the time.
+    """
+
+    def __init__(self, chores: Sequence[Chore], clock: Clock) -> None:
+        self._chores = list(chores)
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it; a chore that is under way is asked to end early."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def do_due(self) -> None:
+        """Do what is due; one that fails is tried again at its next turn."""
+        for chore in self._chores:
+            now = self._clock.now().timestamp()
+            if now < chore.due_at or self._stop.is_set():
+                continue
+            chore.due_at = now + chore.every_s
+            try:
+                chore.do(now, self._stop.is_set)
+            except ParentError as error:
+                _LOG.warning("parent.chore_failed", chore=chore.name, why=str(error))
+            except Exception:
+                _LOG.exception("parent.chore_failed", chore=chore.name)
+
+    def _run(self) -> None:
+        while True:
+            self.do_due()
+            if self._stop.wait(SWEEP_S):
+                return
 
 
 class Sweeper:
@@ -72,16 +116,12 @@ class Sweeper:
         database: Whose writer is started.
         live: Where it tells who became overdue.
         clock: Says the time.
-        chores: What else is to be done.
     """
 
-    def __init__(
-        self, database: Database, live: Live, clock: Clock, chores: Sequence[Chore] = ()
-    ) -> None:
+    def __init__(self, database: Database, live: Live, clock: Clock) -> None:
         self._database = database
         self._live = live
         self._clock = clock
-        self._chores = list(chores)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
         self._alive_at: float | None = None
@@ -103,10 +143,6 @@ class Sweeper:
         self._say_alive(now)
         if now >= self._not_before:
             self._tell_silent(now)
-        for chore in self._chores:
-            if now >= chore.due_at:
-                chore.due_at = now + chore.every_s
-                self._database.write(partial(_do, chore, now))
 
     def _run(self) -> None:
         while True:
@@ -146,10 +182,6 @@ class Sweeper:
 def _due(now: float) -> sa.Select[Any]:
     c = child_state.c
     return sa.select(c.child, c.deadline_at).where(c.deadline_at <= now, sa.not_(c.is_overdue))
-
-
-def _do(chore: Chore, now: float, connection: sa.Connection) -> None:
-    chore.do(connection, now)
 
 
 def mark_overdue(connection: sa.Connection, now: float) -> list[str]:

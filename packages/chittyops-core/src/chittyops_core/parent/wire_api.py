@@ -232,7 +232,7 @@ class Wire:
             signer = await self.prove(request, body)
             sync = read_sync(_plain(request, body), request.scope["path"])
             received = Received(signer.key, signer.signed.created, signer.signed.signature, sync)
-            outcome: Outcome = await asyncio.wrap_future(self._ingest.submit(received))
+            outcome: Outcome = await self._ingest.ask(received)
             if outcome.problem is not None:
                 raise outcome.problem
             return 200, outcome.answer
@@ -250,9 +250,14 @@ class Wire:
                 raise ProblemError(ProblemType.MALFORMED, f"public_key: {error}") from error
             _require_short(asked)
             address, now = self._address(request), self.now()
-            self.attempts.begin(address, now)
-            standing = await self._write(lambda found: enrolment.enrol(found, asked, raw, now=now))
-            self.attempts.succeeded(address)
+            self.attempts.require_left(address, now)
+            try:
+                standing = await self._write(
+                    lambda found: enrolment.enrol(found, asked, raw, now=now)
+                )
+            except ProblemError:
+                self.attempts.failed(address, now)
+                raise
             return _status(standing), self._enrolled(standing)
 
         return await self.answer(request, handle, MAX_ENROLMENT)
