@@ -109,12 +109,16 @@ class Authentication:
             raise WrongCredentials from None
 
     async def count_attempt(
-        self, connection: Connection, name: str, account: accounts.Account | None = None
+        self, connection: Connection, name: str | None, account: accounts.Account | None = None
     ) -> None:
-        """Count an attempt to sign in as *name*. Raises TooMany, also where nobody has it."""
+        """Count an attempt to sign in as *name*; None while that is not known.
+
+        Raises:
+            TooMany: Also where nobody has that name.
+        """
         now = parent_of(connection).clock.monotonic()
         wait_s = self._by_address.take(network_of(address_of(connection)), now)
-        if not wait_s:
+        if not wait_s and name is not None:
             wait_s = self._by_name.take(name, now)
         if wait_s:
             await self._record_failure(connection, account, "too many attempts")
@@ -122,9 +126,10 @@ class Authentication:
                 "Too many attempts to sign in. Wait, and try again.", retry_after_s=wait_s
             )
 
-    def forgive(self, connection: Connection, name: str) -> None:
+    def forgive(self, connection: Connection, name: str | None) -> None:
         """Uncount the attempt that was right."""
-        self._by_name.give_back(name)
+        if name is not None:
+            self._by_name.give_back(name)
         self._by_address.give_back(network_of(address_of(connection)))
 
     def count_wrong_token(self, connection: Connection) -> float:
