@@ -28,9 +28,11 @@ HASH = CHEAP.hash(PASSWORD)
 
 
 @contextmanager
-def parent_with(data: Path, *roles: Role, **fields: Any) -> Iterator[tuple[Litestar, Parent]]:
+def parent_with(
+    data: Path, *roles: Role, url: str = "", **fields: Any
+) -> Iterator[tuple[Litestar, Parent]]:
     """Give a parent in *data* with an operator of each role, named as the role."""
-    database = Database(f"sqlite:///{data / 'parent.db'}")
+    database = Database(url or f"sqlite:///{data / 'parent.db'}")
     migrations.upgrade(database)
     database.start()
     parent = Parent(data, database, clock=FakeClock(), **fields)

@@ -63,7 +63,7 @@ class Authentication:
             TooMany: Too many attempts for this name or from this address.
             Busy: Too many passwords are being looked at.
         """
-        name = name.strip().lower()[:64]
+        name = activities.plain(name.strip().lower())[:64]
         account = await read(connection, lambda reader: accounts.by_name(reader, name))
         await self.count_attempt(connection, name, account)
         kept = account.password if account and account.disabled_at is None else None
