@@ -21,9 +21,11 @@ from chittyops_core.errors import ParentError
 from chittyops_core.parent.access import Role
 from chittyops_core.parent.app import Parent
 from chittyops_core.parent.operators import accounts, oidc
+from chittyops_core.parent.operators.passwords import Hasher
+from chittyops_core.parent.operators.signing_in import Authentication
 from chittyops_core.parent.schema import activity
 from conftest import FakeClock
-from parent.access import Browser, parent_with
+from parent.access import CHEAP, Browser, parent_with
 from parent.openid_provider import SECRET, Provider, openid_provider
 
 REDIRECT = "http://127.0.0.1:9/login/oidc/callback"
@@ -74,7 +76,8 @@ def parent(tmp_path: Path, provider: Provider) -> Iterator[tuple[Parent, Visit]]
         parent.clock.time = datetime.now(UTC)
 
         def visit() -> Browser:
-            app.state.pop("authentication", None)  # As if the attempts before were long ago.
+            # As if the attempts before were long ago.
+            app.state["authentication"] = Authentication(Hasher(CHEAP))
             return Browser(client)
 
         yield parent, visit
@@ -261,21 +264,23 @@ def test_a_stronger_way_of_signing_in_can_be_required(tmp_path: Path, provider: 
             assert browser.get(go(browser)).status_code == status, acr
 
 
-@pytest.mark.parametrize(
-    "said",
-    [{"issuer": "https://evil.test"}, {"token_endpoint": "http://evil.test/token"},
-     {"jwks_uri": None}, {"authorization_endpoint": "javascript:alert(1)"}],
+ODD = (
+    {"issuer": "https://evil.test"}, {"token_endpoint": "http://evil.test/token"},
+    {"jwks_uri": None}, {"authorization_endpoint": "javascript:alert(1)"},
 )  # fmt: skip
+
+
 def test_a_provider_that_is_not_as_it_has_to_be_lets_nobody_in_and_passwords_go_on(
-    parent: tuple[Parent, Visit], provider: Provider, said: dict[str, Any]
+    parent: tuple[Parent, Visit], provider: Provider
 ) -> None:
     """503, with the way by password on the same page."""
     _, visit = parent
-    provider.said = said
 
-    answer = visit().get("/login/oidc")
-    assert answer.status_code == 503 and "with a password" in answer.text
-    assert answer.headers["retry-after"]
+    for said in ODD:
+        provider.said = said
+        answer = visit().get("/login/oidc")
+        assert answer.status_code == 503 and "with a password" in answer.text
+        assert answer.headers["retry-after"]
     assert visit().sign_in("admin").status_code == 303
 
 

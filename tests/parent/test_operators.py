@@ -26,18 +26,15 @@ from chittyops_core.parent.operators.csrf import make
 from chittyops_core.parent.operators.limits import MAX_KEYS, Limiter, network_of
 from chittyops_core.parent.operators.passwords import Hasher
 from chittyops_core.parent.operators.requests import local_path
-from chittyops_core.parent.operators.signing_in import ADDRESS_BURST, NAME_BURST, Authentication
+from chittyops_core.parent.operators.signing_in import ADDRESS_BURST, NAME_BURST
 from chittyops_core.parent.schema import activity, session
-from parent.access import CHEAP, HASH, PASSWORD, Browser, parent_with
+from parent.access import HASH, PASSWORD, Browser, parent_with
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Litestar, Parent]]:
     """A parent with an operator of each role."""
     with parent_with(tmp_path, *Role) as (app, parent):
-        authentication = Authentication()
-        authentication.hasher = Hasher(CHEAP)
-        app.state["authentication"] = authentication
         yield app, parent
 
 
@@ -569,22 +566,17 @@ def test_a_token_expires(visit: Callable[..., Browser], parent: Parent) -> None:
     assert browser.ask("GET", "/v1/me", token).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("owner", "granted", "is_allowed"),
-    [
-        (Role.OPERATOR, Role.ADMIN, False), (Role.OPERATOR, Role.AUDITOR, False),
-        (Role.AUDITOR, Role.OPERATOR, False), (Role.AUDITOR, Role.VIEWER, True),
-        (Role.ADMIN, Role.AUDITOR, True), (Role.VIEWER, Role.VIEWER, True),
-    ],
-)  # fmt: skip
-def test_no_token_is_above_its_owner(
-    parent: Parent, owner: Role, granted: Role, is_allowed: bool
-) -> None:
+def test_no_token_is_above_its_owner(parent: Parent) -> None:
     """Neither beside it, as an auditor and an operator are."""
-    if is_allowed:
-        token_of(parent, owner, granted)
-        return
-    with pytest.raises(RefusedError):
+    for owner, granted in (
+        (Role.OPERATOR, Role.ADMIN), (Role.OPERATOR, Role.AUDITOR), (Role.AUDITOR, Role.OPERATOR),
+        (Role.VIEWER, Role.AUDITOR),
+    ):  # fmt: skip
+        with pytest.raises(RefusedError):
+            token_of(parent, owner, granted)
+    for owner, granted in (
+        (Role.AUDITOR, Role.VIEWER), (Role.ADMIN, Role.AUDITOR), (Role.VIEWER, Role.VIEWER),
+    ):  # fmt: skip
         token_of(parent, owner, granted)
 
 
@@ -781,18 +773,22 @@ def test_the_api_tells_what_it_changes_by_etag(
     assert late.json()["type"].startswith("urn:chittyops:problem:")
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b'{"name": 1}', b'{"name": "\xff"}', b"{" * 70_000, b"null"]
-)
+BODIES = (
+    b"", b"[]", b"{", b'{"name": 1}',
+    b'{"name": "\xff"}', b"{" * 70_000, b"null", b'{"a": "\\ud800"}',
+)  # fmt: skip
+
+
 def test_a_body_that_is_none_is_a_problem_and_no_error_of_ours(
-    visit: Callable[..., Browser], parent: Parent, body: bytes
+    visit: Callable[..., Browser], parent: Parent
 ) -> None:
     """400 or 413, as a problem document."""
     browser, token = visit(), token_of(parent, Role.ADMIN)
 
-    answer = browser.request(
-        "POST", "/v1/operators", content=body,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )  # fmt: skip
-    assert answer.status_code in (400, 413), answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    for body in BODIES:
+        answer = browser.request(
+            "POST", "/v1/operators", content=body,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )  # fmt: skip
+        assert answer.status_code in (400, 413), answer.text
+        assert answer.headers["content-type"] == "application/problem+json"

@@ -46,8 +46,8 @@ class WrongCredentials(NotSignedIn):
 class Authentication:
     """What one server process remembers of attempts to sign in; safe for any thread."""
 
-    def __init__(self) -> None:
-        self.hasher = Hasher()
+    def __init__(self, hasher: Hasher | None = None) -> None:
+        self.hasher = hasher or Hasher()
         self._by_name = Limiter(NAME_BURST, NAME_REFILL_S)
         self._by_address = Limiter(ADDRESS_BURST, ADDRESS_REFILL_S)
         self._tokens = Limiter(TOKEN_BURST, TOKEN_REFILL_S)
