@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from chittyops_core.parent.access import Role
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.operators import accounts
+from chittyops_core.parent.operators.passwords import Hasher
+from chittyops_core.parent.operators.signing_in import Authentication
 from conftest import FakeClock
 
 PASSWORD = "correct horse battery"  # Of everybody here.
@@ -27,11 +32,28 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 HASH = CHEAP.hash(PASSWORD)
 
 
+@cache
+def _empty_database() -> bytes:
+    """Return a SQLite database with all tables: to copy one is quicker than to make one."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/parent.db")
+        migrations.upgrade(database)
+        database.close()
+        with closing(sqlite3.connect(f"{folder}/parent.db")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return Path(folder, "parent.db").read_bytes()
+
+
 @contextmanager
-def parent_with(data: Path, *roles: Role, **fields: Any) -> Iterator[tuple[Litestar, Parent]]:
+def parent_with(
+    data: Path, *roles: Role, url: str = "", **fields: Any
+) -> Iterator[tuple[Litestar, Parent]]:
     """Give a parent in *data* with an operator of each role, named as the role."""
-    database = Database(f"sqlite:///{data / 'parent.db'}")
-    migrations.upgrade(database)
+    if not url:
+        (data / "parent.db").write_bytes(_empty_database())
+    database = Database(url or f"sqlite:///{data / 'parent.db'}")
+    if url:
+        migrations.upgrade(database)
     database.start()
     parent = Parent(data, database, clock=FakeClock(), **fields)
     now = parent.clock.now().timestamp()
@@ -42,6 +64,7 @@ def parent_with(data: Path, *roles: Role, **fields: Any) -> Iterator[tuple[Lites
             )
         )
     app = create_app(parent)
+    app.state["authentication"] = Authentication(Hasher(CHEAP))
     try:
         yield app, parent
     finally:

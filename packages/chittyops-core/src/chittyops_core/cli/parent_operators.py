@@ -210,7 +210,7 @@ def password(data: Path, name: str) -> None:
     from chittyops_core.errors import RefusedError
     from chittyops_core.parent import administration
     from chittyops_core.parent.operators import accounts
-    from chittyops_core.parent.operators.passwords import Hasher
+    from chittyops_core.parent.operators.passwords import make_hash
 
     with administration.opened(data) as parent:
         with parent.database.reading() as reader:
@@ -218,7 +218,7 @@ def password(data: Path, name: str) -> None:
         if found.subject is not None:
             raise RefusedError(f"{found.name} signs in at a provider, and has no password here")
         text = accounts.normal_password(ask_value("New password"), name=found.name)
-        hash = Hasher().hash(text)
+        hash = make_hash(text)
         administration.change(
             parent, "operator.password", f"operator/{found.id}",
             lambda writer: accounts.set_password(writer, found.id, hash),

@@ -23,7 +23,7 @@ from chittyops_core.parent.activities import Outcome
 from chittyops_core.parent.app import Parent
 from chittyops_core.parent.operators import accounts
 from chittyops_core.parent.operators.accounts import Account
-from chittyops_core.parent.operators.passwords import Hasher
+from chittyops_core.parent.operators.passwords import make_hash
 from chittyops_core.parent.schema import child
 from chittyops_core.parent.server import open_database, open_parent
 
@@ -69,7 +69,7 @@ def change(
 def add_operator(parent: Parent, name: str, role: Role, password: str) -> Account:
     """Add an operator with a password. Raises UsageError, RefusedError."""
     name = accounts.normal_name(name)
-    hash = Hasher().hash(accounts.normal_password(password, name=name))
+    hash = make_hash(accounts.normal_password(password, name=name))
     return change(
         parent, "operator.add", f"operator/{name}",
         lambda writer: accounts.add(

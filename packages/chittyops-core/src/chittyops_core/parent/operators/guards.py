@@ -13,7 +13,13 @@ from litestar.handlers import BaseRouteHandler
 from chittyops_core.errors import ParentError
 from chittyops_core.parent.access import Operator, Role
 from chittyops_core.parent.operators import api_tokens, csrf, sessions
-from chittyops_core.parent.operators.problems import CsrfFailed, Forbidden, NotSignedIn, TooMany
+from chittyops_core.parent.operators.problems import (
+    CsrfFailed,
+    Forbidden,
+    Malformed,
+    NotSignedIn,
+    TooMany,
+)  # fmt: skip
 from chittyops_core.parent.operators.requests import (
     Connection,
     is_secure,
@@ -70,6 +76,8 @@ class May:
     by_token: bool = True
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        if "\0" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+            raise Malformed("No address here has a NUL in it.")  # PostgreSQL takes none in a text.
         caller, method = await identify(connection), str(connection.scope.get("method", ""))
         connection.state["caller"] = caller
         connection.state["csrf_secret"] = caller.secret

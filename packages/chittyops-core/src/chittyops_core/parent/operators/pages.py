@@ -151,7 +151,7 @@ async def begin_oidc(request: Web) -> Template | Redirect:
     next_page = local_path(request.query_params.get("next"))
     attempt = oidc.Attempt(secrets.token_urlsafe(32))
     try:
-        await authentication(request).count_attempt(request, "oidc " + address_of(request))
+        await authentication(request).count_attempt(request, None)
         client = await _client(request)
         now = parent_of(request).clock.monotonic()
         url = await asyncio.to_thread(client.address, attempt, now)
@@ -186,6 +186,7 @@ async def end_oidc(request: Web) -> Template | Redirect:
         session = await authentication(request).begin(
             request, account, request.cookies.get(cookie_name(request)), "oidc"
         )
+        authentication(request).forgive(request, None)
         answer = _signed_in(request, session, next_page)
     except ParentError as error:
         answer = _unavailable(request, next_page, error)

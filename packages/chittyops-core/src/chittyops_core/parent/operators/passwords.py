@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from chittyops_core.errors import ParentError
 
-__all__ = ["Hasher", "Verdict"]
+__all__ = ["Hasher", "Verdict", "make_hash"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,11 @@ class Verdict:
 
     is_right: bool
     renewed: str | None = field(default=None, repr=False)
+
+
+def make_hash(password: str) -> str:
+    """Return the hash of a password; takes its time."""
+    return PasswordHasher().hash(password)
 
 
 class Hasher:

@@ -15,6 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import ResponseSpec
 from litestar.response import Redirect, Template
 
+from chittyops_core._kit.logs import get_logger
 from chittyops_core.bridge.protocol import ProblemType
 from chittyops_core.errors import (
     ChittyOpsError,
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 PROBLEM = "application/problem+json"
+
+_log = get_logger("chittyops.parent")
 
 
 class Refused(HTTPException):
@@ -180,6 +183,8 @@ def _answer_ours(request: Request[Any, Any, Any], error: ChittyOpsError) -> Resp
     elif isinstance(error, UsageError):
         refused = Malformed(text)
     elif isinstance(error, ParentError):
+        if error.facts.get("cause") != "busy":
+            _log.error("parent.unable", error=error.message, path=request.scope["path"])
         refused = Busy(retry_after_s=5)
     else:
         raise error

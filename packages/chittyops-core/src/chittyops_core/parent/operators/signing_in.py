@@ -46,8 +46,8 @@ class WrongCredentials(NotSignedIn):
 class Authentication:
     """What one server process remembers of attempts to sign in; safe for any thread."""
 
-    def __init__(self) -> None:
-        self.hasher = Hasher()
+    def __init__(self, hasher: Hasher | None = None) -> None:
+        self.hasher = hasher or Hasher()
         self._by_name = Limiter(NAME_BURST, NAME_REFILL_S)
         self._by_address = Limiter(ADDRESS_BURST, ADDRESS_REFILL_S)
         self._tokens = Limiter(TOKEN_BURST, TOKEN_REFILL_S)
@@ -63,7 +63,7 @@ class Authentication:
             TooMany: Too many attempts for this name or from this address.
             Busy: Too many passwords are being looked at.
         """
-        name = name.strip().lower()[:64]
+        name = activities.plain(name.strip().lower())[:64]
         account = await read(connection, lambda reader: accounts.by_name(reader, name))
         await self.count_attempt(connection, name, account)
         kept = account.password if account and account.disabled_at is None else None
@@ -109,12 +109,16 @@ class Authentication:
             raise WrongCredentials from None
 
     async def count_attempt(
-        self, connection: Connection, name: str, account: accounts.Account | None = None
+        self, connection: Connection, name: str | None, account: accounts.Account | None = None
     ) -> None:
-        """Count an attempt to sign in as *name*. Raises TooMany, also where nobody has it."""
+        """Count an attempt to sign in as *name*; None while that is not known.
+
+        Raises:
+            TooMany: Also where nobody has that name.
+        """
         now = parent_of(connection).clock.monotonic()
         wait_s = self._by_address.take(network_of(address_of(connection)), now)
-        if not wait_s:
+        if not wait_s and name is not None:
             wait_s = self._by_name.take(name, now)
         if wait_s:
             await self._record_failure(connection, account, "too many attempts")
@@ -122,9 +126,10 @@ class Authentication:
                 "Too many attempts to sign in. Wait, and try again.", retry_after_s=wait_s
             )
 
-    def forgive(self, connection: Connection, name: str) -> None:
+    def forgive(self, connection: Connection, name: str | None) -> None:
         """Uncount the attempt that was right."""
-        self._by_name.give_back(name)
+        if name is not None:
+            self._by_name.give_back(name)
         self._by_address.give_back(network_of(address_of(connection)))
 
     def count_wrong_token(self, connection: Connection) -> float:
