@@ -30,7 +30,8 @@ PACKAGES = [
 ]
 LOCK = "requirements/dev.txt"
 BENCHMARKS = (
-    "switch", "overhead", "restore", "monitor", "flapping", "metrics", "page", "ingest", "reconnect",
+    "switch", "overhead", "restore", "monitor", "flapping", "metrics", "page", "ingest",
+    "reconnect",
 )  # fmt: skip
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
