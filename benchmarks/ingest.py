@@ -263,7 +263,7 @@ def compare(run: Run) -> None:
                 )
                 if ours and theirs:
                     words = f"{kind}, {mine}, over {name}{other}: {ours / theirs:.2f}x"
-                    goal = GOALS.get(name, 0.0) if mine == "kept" else 0.0
+                    goal = GOALS.get(name, 0.0)
                     run.judge(f"{words}, goal >= {goal}x", ours / theirs >= goal)
 
 
