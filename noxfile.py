@@ -29,7 +29,10 @@ PACKAGES = [
     )
 ]
 LOCK = "requirements/dev.txt"
-BENCHMARKS = ("switch", "overhead", "restore", "monitor", "flapping", "metrics", "page")
+BENCHMARKS = (
+    "switch", "overhead", "restore", "monitor", "flapping", "metrics", "page", "ingest",
+    "reconnect",
+)  # fmt: skip
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 nox.options.default_venv_backend = "uv"

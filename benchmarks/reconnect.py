@@ -18,6 +18,7 @@ import heapq
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -84,6 +85,7 @@ class Curve:
 
 def main() -> None:
     chosen = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that no server is left.
     figures: dict[str, Any] = {}
     missed = []
     if chosen.only in (None, "simulation"):

@@ -45,7 +45,7 @@ class HostileProxy:
     nothing in it but `Connection`.
 
     Attributes:
-        deeds: What was done, and how often.
+        deeds: What was done while it was hostile, and how often.
         is_hostile: Whether it does any harm; set it from any thread.
     """
 
@@ -120,12 +120,12 @@ class HostileProxy:
             elif deed not in (Deed.LOST, Deed.HELD):
                 answer = await self._ask(request)
         except OSError:
-            self.deeds[Deed.REFUSED] += 1
+            self._count(Deed.REFUSED)
             return b""
         if not answer and deed not in (Deed.CUT, Deed.LOST, Deed.HELD):
-            self.deeds[Deed.REFUSED] += 1  # It was killed while it was asked.
+            self._count(Deed.REFUSED)  # It was killed while it was asked.
             return b""
-        self.deeds[deed] += 1
+        self._count(deed)
         if deed is Deed.ANSWER_LOST:
             return b""
         if deed is Deed.ANSWER_CUT:
@@ -136,6 +136,10 @@ class HostileProxy:
         if deed in (Deed.LATE, Deed.HELD):
             self._deliver_later(request)
         return answer
+
+    def _count(self, deed: Deed) -> None:
+        if self.is_hostile:
+            self.deeds[deed] += 1
 
     def _deliver_later(self, request: bytes) -> None:
         delay = self._chance.uniform(0, LONGEST_DELAY_S)

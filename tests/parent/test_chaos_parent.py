@@ -122,7 +122,7 @@ def test_everything_said_arrives_once_though_both_sides_are_killed_and_the_wire_
     folders = [tmp_path / f"child-{number}" for number in range(CHILDREN)]
     proxy = HostileProxy(port, SEED)
     proxy.is_hostile = False
-    parent = Victim(lambda _: start_parent(data, port), lambda: proxy.answered, enough=3)
+    parent = Victim(lambda _: start_parent(data, port), lambda: proxy.answered, enough=10)
     children: list[Victim] = []
     try:
         url = f"http://127.0.0.1:{proxy.port}"
