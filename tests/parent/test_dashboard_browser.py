@@ -30,6 +30,11 @@ if CHROMIUM is None:
     pytest.skip("the browser chromium is missing", allow_module_level=True)
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+WIDE = """() => [...document.querySelectorAll(
+  'main *:not(svg *, .unseen, thead *, thead, .rows *, #plot *)')]
+  .filter(e => e.getBoundingClientRect().width
+    && e.getBoundingClientRect().right > innerWidth + 1)
+  .map(e => location.pathname + ' ' + e.outerHTML.slice(0, 120))"""
 ONE = f"/children/{child_id(1)}"
 METRIC = "metric=host.cpu.used.percent"
 EMPTY_PAGES = ("/", "/services", "/activity", "/tokens", "/account", "/nowhere")
@@ -116,12 +121,7 @@ def test_nothing_is_wider_than_a_phone(browser: Any, loaded: Site, empty: Site) 
             for path in pages:
                 tab.goto(where.url + path)
                 width = tab.evaluate("document.documentElement.scrollWidth")
-                too_wide += tab.evaluate(
-                    "() => [...document.querySelectorAll("
-                    "'main *:not(svg *, .unseen, thead *, thead, .rows *, #plot *)')].filter(e => e.getBoundingClientRect().width &&"
-                    " e.getBoundingClientRect().right > innerWidth + 1)"
-                    ".map(e => location.pathname + ' ' + e.outerHTML.slice(0, 120))"
-                )
+                too_wide += tab.evaluate(WIDE)
                 assert (path, width) == (path, 360)
 
     assert too_wide == []

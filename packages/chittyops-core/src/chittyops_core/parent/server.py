@@ -24,6 +24,7 @@ from chittyops_core.parent.addresses import Network
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.keys import ParentKey
+from chittyops_core.parent.live import Live
 from chittyops_core.parent.sweeper import Chore, Sweeper
 
 __all__ = ["Bind", "init", "open_database", "open_parent", "serve"]
@@ -180,7 +181,7 @@ async def _serve(app: Any, bind: Bind) -> None:
     )  # fmt: skip
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, _end, app.state.parent.live, server)
     _LOG.info("parent.serving", host=bind.host, port=bind.port, tls=bind.tls is not None)
     try:
         await server.serve()
@@ -190,6 +191,12 @@ async def _serve(app: Any, bind: Bind) -> None:
             remedy="Another program may listen there; choose another port.",
         ) from error
     _LOG.info("parent.ended")
+
+
+def _end(live: Live, server: Any) -> None:
+    """End the pages that are open, for the server waits for them; then the server."""
+    live.close()
+    server.stop()
 
 
 # --- settings ---
