@@ -75,9 +75,7 @@ class Follower:
             self._event.clear()
         return seen
 
-    def note(
-        self, *children: str, is_fleet_wide: bool = False, is_over: bool = False
-    ) -> None:
+    def note(self, *children: str, is_fleet_wide: bool = False, is_over: bool = False) -> None:
         """Keep what changed. Under the lock of `Live`, from any thread."""
         self._changed.update(children)
         self._is_over = self._is_over or is_over
