@@ -168,6 +168,7 @@ def _served(parent: Parent) -> Iterator[str]:
         _wait_for(f"{url}/login")
         yield url
     finally:
+        parent.live.close()
         loop.call_soon_threadsafe(server.stop)
         thread.join()
         loop.close()

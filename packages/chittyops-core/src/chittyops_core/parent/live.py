@@ -39,10 +39,12 @@ class Seen:
     Attributes:
         children: Those that it shows and that changed.
         is_fleet_changed: Whether counts may have moved.
+        is_over: Whether the server ends, and the page is to be let go.
     """
 
     children: frozenset[str] = frozenset()
     is_fleet_changed: bool = False
+    is_over: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.children) or self.is_fleet_changed
@@ -59,6 +61,7 @@ class Follower:
         self._changed: set[str] = set()
         self._is_fleet_changed = False
         self._is_woken = False
+        self._is_over = False
 
     async def wait(self, timeout_s: float) -> Seen:
         """Return what changed since the last call; wait for something, at most *timeout_s*."""
@@ -66,15 +69,16 @@ class Follower:
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
         with self._lock:
-            seen = Seen(frozenset(self._changed), self._is_fleet_changed)
+            seen = Seen(frozenset(self._changed), self._is_fleet_changed, self._is_over)
             self._changed.clear()
             self._is_fleet_changed = self._is_woken = False
             self._event.clear()
         return seen
 
-    def note(self, *children: str, is_fleet_wide: bool = False) -> None:
+    def note(self, *children: str, is_fleet_wide: bool = False, is_over: bool = False) -> None:
         """Keep what changed. Under the lock of `Live`, from any thread."""
         self._changed.update(children)
+        self._is_over = self._is_over or is_over
         self._is_fleet_changed = self._is_fleet_changed or is_fleet_wide
         if not self._is_woken:
             with suppress(RuntimeError):  # Its loop has ended meanwhile.
@@ -89,6 +93,7 @@ class Live:
         self._lock = threading.Lock()
         self._by_child: dict[str, set[Follower]] = {}
         self._all: set[Follower] = set()
+        self._is_over = False
 
     def publish(self, changes: Iterable[Change]) -> None:
         """Tell the open pages; returns at once."""
@@ -105,6 +110,13 @@ class Live:
                 for follower in self._all:
                     follower.note(is_fleet_wide=True)
 
+    def close(self) -> None:
+        """Let all open pages go, and those that still come: the server ends."""
+        with self._lock:
+            self._is_over = True
+            for follower in self._all:
+                follower.note(is_over=True)
+
     @contextmanager
     def following(self, children: Iterable[str]) -> Iterator[Follower]:
         """Follow *children*, and counts of the whole fleet, until the caller is done."""
@@ -113,6 +125,8 @@ class Live:
             self._all.add(follower)
             for child in follower.children:
                 self._by_child.setdefault(child, set()).add(follower)
+            if self._is_over:
+                follower.note(is_over=True)
         try:
             yield follower
         finally:

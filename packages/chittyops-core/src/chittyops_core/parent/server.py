@@ -25,6 +25,7 @@ from chittyops_core.parent.addresses import Network
 from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.keys import ParentKey
+from chittyops_core.parent.live import Live
 from chittyops_core.parent.sweeper import Chore, Housekeeper, Sweeper
 
 __all__ = ["Bind", "init", "open_database", "open_parent", "serve"]
@@ -184,7 +185,7 @@ async def _serve(app: Any, bind: Bind) -> None:
     _require_free(bind)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, _end, app.state.parent.live, server)
     _LOG.info("parent.serving", host=bind.host, port=bind.port, tls=bind.tls is not None)
     await server.serve()
     _LOG.info("parent.ended")
@@ -204,6 +205,12 @@ def _require_free(bind: Bind) -> None:
             f"{bind.host}:{bind.port} cannot be served on: {error.strerror}",
             remedy="Choose another address or port, or stop who listens there.",
         ) from error
+
+
+def _end(live: Live, server: Any) -> None:
+    """End the pages that are open, for the server waits for them; then the server."""
+    live.close()
+    server.stop()
 
 
 # --- settings ---

@@ -190,14 +190,12 @@ def _board(query: Mapping[str, str], numbers: Mapping[str, int]) -> tuple[Chip, 
         Chip("all", ALL, numbers["all"], to(), is_here and not status and not is_overdue),
         Chip("overdue", OVERDUE, numbers["overdue"], to(overdue="yes"), is_overdue),
     ]
-    known = [str(each) for each in ORDER]
-    known += [name.removeprefix("status-") for name in numbers if name.startswith("status-")]
     chips += [
         Chip(
             f"status-{each}", status_look(each), numbers.get(f"status-{each}", 0), to(status=each),
             status == each and is_here,
         )
-        for each in dict.fromkeys(known)
+        for each in ORDER
     ]  # fmt: skip
     return tuple(chips)
 

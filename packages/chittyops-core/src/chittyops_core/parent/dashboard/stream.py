@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from attrs import define, field, frozen
-from litestar import Litestar, get
+from litestar import get
 from litestar.response import Stream
 from markupsafe import Markup, escape
 
@@ -32,6 +32,9 @@ from chittyops_core.parent.operators import may
 from chittyops_core.parent.operators.guards import identify
 from chittyops_core.parent.operators.problems import Malformed, NotSignedIn
 from chittyops_core.parent.operators.requests import now_of, parent_of, read
+
+if TYPE_CHECKING:
+    from chittyops_core.parent.app import Parent
 
 __all__ = ["show_events"]
 
@@ -73,7 +76,7 @@ class Shared:
             return self.whole
 
 
-_SHARED: WeakKeyDictionary[Litestar, Shared] = WeakKeyDictionary()
+_SHARED: WeakKeyDictionary[Parent, Shared] = WeakKeyDictionary()
 
 
 @get("/v1/events", guards=[may(Role.VIEWER)], include_in_schema=False)
@@ -101,6 +104,8 @@ async def _follow(
         yield b": open\n\n"
         while True:
             seen = await follower.wait(HEARTBEAT_S)
+            if seen.is_over:
+                return
             try:
                 await identify(request)
             except NotSignedIn:
@@ -111,7 +116,7 @@ async def _follow(
             except ChittyOpsError:
                 text = ""  # Busy or going down: the next change tries again.
             yield _message(text) if text else b": still here\n\n"
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE_S)  # So long an ending server waits, too.
 
 
 async def _fleet(request: Web, seen: Seen, sent: dict[str, str]) -> str:
@@ -122,7 +127,7 @@ async def _fleet(request: Web, seen: Seen, sent: dict[str, str]) -> str:
         row, now = macro("parts.html", "child_row"), now_of(request)
         parts = [_part(f"c-{each.id}", row(ChildRow.of(each), now)) for each in found]
     if seen.is_fleet_changed:
-        whole = await _SHARED.setdefault(request.app, Shared()).get(request)
+        whole = await _SHARED.setdefault(parent_of(request), Shared()).get(request)
         numbers = counted(whole.counts, request.query_params.get("kind", ""))
         told = {f"n-{key}": f"{number:,}" for key, number in numbers.items() if _KEY.fullmatch(key)}
         told["asks"] = (

@@ -65,7 +65,7 @@
           stroke: colour("accent"),
           width: 2,
           fill: colour("info-tint"),
-          points: { show: times.length < 60 },
+          points: { show: times.length < 60, size: 5, fill: colour("accent") },
         },
       ],
       hooks: { draw: [drawMarks] },
