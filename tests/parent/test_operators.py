@@ -684,9 +684,9 @@ def test_an_activity_is_neither_changed_nor_deleted(database: Database) -> None:
         assert reader.scalars(sa.select(activity.c.actor)).all() == ["a\ufffdb"]
 
 
-def test_all_of_it_works_on_either_database(database_url: str, tmp_path: Path) -> None:
+def test_all_of_it_works_on_either_database(url: str, tmp_path: Path) -> None:
     """Signing in, wrongly too, sessions, tokens, and names that no database should have to take."""
-    url = "" if database_url.startswith("sqlite") else database_url
+    url = "" if url.startswith("sqlite") else url
     with parent_with(tmp_path, Role.ADMIN, url=url) as (app, parent), TestClient(app) as client:
         browser, token = Browser(client), token_of(parent, Role.ADMIN)
         for name in ("\0", "a\0b", "'; DROP TABLE operator; --", "\ud7ff\ufffe", "x" * 5000):

@@ -10,7 +10,6 @@ import signal
 import socket
 import stat
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from chittyops_core.parent.app import Parent, create_app
 from chittyops_core.parent.database import Database
 from chittyops_core.parent.keys import ParentKey
 from chittyops_core.parent.live import Live
+from chittyops_core.parent.samples import compact, forget
 from chittyops_core.parent.sweeper import Chore, Housekeeper, Sweeper
 
 __all__ = ["Bind", "init", "open_database", "open_parent", "serve"]
@@ -37,6 +37,8 @@ BACKLOG = 1024
 
 PACE_S = 5.0
 """How often the pace is read anew from the settings."""
+STORAGE_S = 3600.0
+"""Between two times that metrics are packed and forgotten."""
 
 _LOG = get_logger("chittyops.parent")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
@@ -147,7 +149,7 @@ def open_parent(data: Path) -> Parent:
     )  # fmt: skip
 
 
-def serve(parent: Parent, bind: Bind, chores: Sequence[Chore] = ()) -> None:
+def serve(parent: Parent, bind: Bind) -> None:
     """Serve *parent* until SIGTERM or SIGINT; then finish what is under way, and return.
 
     Raises:
@@ -160,7 +162,8 @@ def serve(parent: Parent, bind: Bind, chores: Sequence[Chore] = ()) -> None:
         pace.reread()
         sweeper = Sweeper(parent.database, parent.live, parent.clock)
         keeper = Housekeeper(
-            [Chore("pace", PACE_S, lambda *_: pace.reread()), *chores], parent.clock
+            [Chore("pace", PACE_S, lambda *_: pace.reread()), *_storage_chores(parent.database)],
+            parent.clock,
         )
         sweeper.start()
         keeper.start()
@@ -171,6 +174,14 @@ def serve(parent: Parent, bind: Bind, chores: Sequence[Chore] = ()) -> None:
             sweeper.close()
     finally:
         parent.database.close()
+
+
+def _storage_chores(database: Database) -> list[Chore]:
+    """Return what keeps the metrics small: days that are over are packed, old ones deleted."""
+    return [
+        Chore("compact", STORAGE_S, lambda now, is_over: compact(database, now, is_over=is_over)),
+        Chore("forget", STORAGE_S, lambda now, is_over: forget(database, now, is_over=is_over)),
+    ]
 
 
 async def _serve(app: Any, bind: Bind) -> None:
