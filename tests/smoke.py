@@ -36,6 +36,25 @@ def main() -> None:
         run([str(root / "env/bin/python"), "-I", "-c", f"import {name}; {name}.__name__"], root)
         if "lite" in name:
             deploy_starter(name, command, root)
+        else:
+            serve_parent(f"{wheel}[parent]", command, dist, root)
+
+
+def serve_parent(wheel: str, command: str, dist: Path, root: Path) -> None:
+    """Add the extra, make a parent, and ask it whether it can work."""
+    install = ["uv", "pip", "install", "-q", "--python", str(root / "env"), wheel]
+    run([*install, "--find-links", str(dist)], root)
+    init = [command, "parent", "init", "--data", "parent", "--admin", "admin", "--yes"]
+    run(init, root, given="correct horse battery")
+    serve = [command, "parent", "serve", "--data", "parent", "--bind", f"127.0.0.1:{PORTS[0]}"]
+    serving = subprocess.Popen(serve, cwd=root, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{PORTS[0]}/readyz"
+        ask = ["curl", "-s", "--retry", "40", "--retry-connrefused", "--retry-delay", "1", url]
+        print(f"{url} answered {run(ask, root).strip()}")
+    finally:
+        serving.terminate()
+        serving.wait(timeout=30)
 
 
 def deploy_starter(name: str, command: str, root: Path) -> None:
@@ -62,14 +81,16 @@ def deploy_starter(name: str, command: str, root: Path) -> None:
         run([command, "remove", "--all", "--yes"], root)
 
 
-def run(words: list[str], root: Path) -> str:
+def run(words: list[str], root: Path, given: str = "") -> str:
     environment = {
         **os.environ,
         "CHITTYOPS_HOME": str(root / "home"),
         "CHITTYOPS_HTTP_PORT": str(PORTS[0]),
         "CHITTYOPS_HTTPS_PORT": str(PORTS[1]),
     }
-    done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        words, cwd=root, env=environment, capture_output=True, text=True, input=given
+    )
     if done.returncode != 0:
         sys.exit(f"{words} failed with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
