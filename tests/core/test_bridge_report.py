@@ -133,6 +133,22 @@ def test_no_more_figures_than_a_set_may_have_attack(reported: Reported) -> None:
     assert sum("up_ratio" in name for name in found) == len(slugs)
 
 
+def test_a_host_of_many_services_reports_them_in_order(
+    reported: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also clients of one app, whose keys have no order of their own."""
+    reporter = reported.reporter()
+    serving = {Service("b"): "2", Service("a", client="z"): "3", Service("a", client="y"): "1"}
+    monkeypatch.setattr(reporter._target, "serving", lambda: serving)
+    monkeypatch.setattr(reporter, "_service", lambda journal, service, release, health: release)
+
+    found = reporter.inventory({})["services"]
+
+    assert list(found.items()) == [
+        ("a.production.y", "1"), ("a.production.z", "3"), ("b.production", "2"),
+    ]  # fmt: skip
+
+
 def test_a_host_without_a_journal_to_read_reports_its_facts(reported: Reported) -> None:
     """Whatever is broken, a parent still hears what it can."""
     reported.layout.journal.write_bytes(b"no database" * 100)

@@ -147,10 +147,13 @@ class Reporter:
             log.warning("bridge.journal_unread", error=error.message)
             return {"host": host_facts(), "services": services}
         with closing(journal):
-            for service, release_id in sorted(self._target.serving().items()):
+            serving = self._target.serving()
+            for service in sorted(serving, key=lambda each: each.slug):
                 # One that is removed at this moment is not there any more.
                 with suppress(ChittyOpsError, OSError):
-                    services[service.slug] = self._service(journal, service, release_id, health)
+                    services[service.slug] = self._service(
+                        journal, service, serving[service], health
+                    )
         return {"host": host_facts(), "services": services}
 
     def _service(
