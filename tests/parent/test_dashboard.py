@@ -21,7 +21,7 @@ from chittyops_core.monitor.page.colour import contrast
 from chittyops_core.monitor.page.style import DARK, LIGHT
 from chittyops_core.parent import dashboard
 from chittyops_core.parent.access import Role
-from chittyops_core.parent.dashboard import assets
+from chittyops_core.parent.dashboard import assets, numbers
 from chittyops_core.parent.dashboard.numbers import ago, duration, measured, number
 from chittyops_core.parent.dashboard.queries import filter_of, href, normal_query, query_of
 from chittyops_core.parent.dashboard.requests import labels_from
@@ -359,3 +359,22 @@ def _read_until(page: socket.socket, wanted: bytes) -> None:
         piece = page.recv(65536)
         assert piece, got
         got += piece
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "title", "of", "words"),
+    [
+        ('chittyops_service_up_ratio{service="a.production"}', 0.9995, "Up ratio", "a.production",
+         "100 %"),
+        ("chittyops_host_load1", 0.5, "Load1", "", "0.5"),
+        ('chittyops_service_memory_bytes{service="a"}', 2e6, "Memory bytes", "a", "2 MB"),
+        ('x_seconds{a="1",b="say \\"hi\\""}', 0.0042, "X seconds", '1 · say \\"hi\\"', "4.2 ms"),
+        ("{", 1.0, "{", "", "1"),
+    ],
+)  # fmt: skip
+def test_a_metric_is_called_by_words_and_by_what_it_is_of(
+    name: str, value: float, title: str, of: str, words: str
+) -> None:
+    """Labels hide no unit."""
+    assert (numbers.title_of(name), numbers.labels_of(name)) == (title, of)
+    assert numbers.measured(value, name) == words

@@ -59,7 +59,7 @@ _OF_HOST = {
 _HOST_MONITORS = (HOST_EDGE, HOST_DISK, HOST_HISTORY)
 
 _OF_SERVICE = (
-    "up_ratio", "looks_good", "looks_total", "response_p50_seconds", "response_p95_seconds",
+    "up_ratio", "looks_good", "looks", "response_p50_seconds", "response_p95_seconds",
     "instances", "memory_bytes", "cpu_ratio", "restarts",
 )  # fmt: skip
 
@@ -239,7 +239,7 @@ class Reporter:
         return {
             "up_ratio": counts.ratio,
             "looks_good": counts.good,
-            "looks_total": counts.total,
+            "looks": counts.total,
             "response_p50_seconds": p50,
             "response_p95_seconds": p95,
         }

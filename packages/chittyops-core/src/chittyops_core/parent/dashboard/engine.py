@@ -40,7 +40,7 @@ def environment() -> Environment:
     made.globals.update(
         absolute=numbers.absolute, ago=numbers.ago, asset=address, count=numbers.count,
         csrf_field=csrf_field, icon=words.icon, machine_time=numbers.machine_time, may=may_act,
-        measured=numbers.measured,
+        measured=numbers.measured, metric_title=numbers.title_of, metric_of=numbers.labels_of,
         now_of=now_of, number=numbers.number, operator_of=_operator_of, parent_name=_parent_name,
         short=numbers.short, sprite=words.SPRITE,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from attrs import frozen
 from markupsafe import Markup
 
 from chittyops_core.parent import samples
+from chittyops_core.parent.dashboard.numbers import base_of
 from chittyops_core.parent.dashboard.sparkline import Curve, Point, sparkline
 
 __all__ = ["RANGES", "Metric", "Opened", "Range", "curves", "metric", "opened"]
@@ -84,7 +85,9 @@ def curves(
         )
         for name, line in found.lines.items()
     ]  # fmt: skip
-    return [curve.rate() if curve.name.endswith(COUNTER) else curve for curve in found_curves]
+    return [
+        curve.rate() if base_of(curve.name).endswith(COUNTER) else curve for curve in found_curves
+    ]
 
 
 def metric(

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-__all__ = ["absolute", "ago", "count", "duration", "machine_time", "measured", "number", "short"]
+__all__ = [
+    "absolute",
+    "ago",
+    "base_of",
+    "count",
+    "duration",
+    "labels_of",
+    "machine_time",
+    "measured",
+    "number",
+    "short",
+    "title_of",
+]
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 _LATEST = 253_402_300_799.0
@@ -73,17 +86,37 @@ def measured(value: float | None, name: str) -> str:
     """Return a value in the unit that the metric's *name* ends with: `.percent`, `bytes`, `.s`."""
     if value is None:
         return "–"
-    words = name.replace("_", ".").split(".")
+    words = base_of(name).replace("_", ".").split(".")
     unit = words[-1] if words[-1] != "total" else words[-2] if len(words) > 1 else ""
     rate = "/s" if words[-1] == "total" else ""
     if unit in ("s", "seconds") and not rate:
         return f"{number(value * 1000)} ms" if abs(value) < 1 else f"{number(value)} s"
     if unit == "bytes":
         return f"{number(value)}{'' if number(value)[-1].isalpha() else ' '}B{rate}"
+    if unit == "ratio":
+        return f"{number(value * 100)} %"
     return f"{number(value)}{_SUFFIXES.get(unit, '')}{rate}"
 
 
-_SUFFIXES = {"percent": " %", "celsius": " °C", "ratio": ""}
+_SUFFIXES = {"percent": " %", "celsius": " °C"}
+_LABEL = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+def base_of(name: str) -> str:
+    """Return a metric's name without its labels."""
+    return name.partition("{")[0]
+
+
+def title_of(name: str) -> str:
+    """Return what a person calls a metric: `chittyops_service_up_ratio{...}` is `Up ratio`."""
+    words = base_of(name).removeprefix("chittyops_").replace("_", " ").strip()
+    words = words.removeprefix("service ").removeprefix("host ")
+    return words[:1].upper() + words[1:] or name
+
+
+def labels_of(name: str) -> str:
+    """Return what a metric is of: the values of its labels."""
+    return " · ".join(_LABEL.findall(name.partition("{")[2]))
 
 
 def short(identifier: str | None, length: int = 12) -> str:
