@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import struct
 import threading
 from array import array
@@ -163,7 +164,8 @@ class Log:
 
     def _commit_waiting(self) -> None:
         with self._waiting_lock:
-            tickets, count = [], 0
+            tickets: list[_Ticket] = []
+            count = 0
             while self._waiting and (not tickets or count < MAX_BATCH):
                 tickets.append(self._waiting.popleft())
                 count += len(tickets[-1].entries)
@@ -321,7 +323,7 @@ class Log:
         start = self._end
         for batch in self._batches(start, size):
             if not batch.note:
-                if is_whole:
+                if is_whole or self._has_checkpoint(start, size):
                     raise self._changed(self._tiles.size)
                 self._set_aside(start, size)
                 return
@@ -382,13 +384,20 @@ class Log:
         yield _Batch(batch.entries, batch.starts, b"", at)
 
     def _require(self, batch: _Batch, size: int, root: bytes, first: int) -> None:
-        """Raise unless the batch's checkpoint is ours and says just this."""
-        try:
-            found = Checkpoint.from_text(self._signer.verifier.open(batch.note))
-        except TrailError as error:
-            raise self._changed(first, error.message) from error
-        if found != Checkpoint(self._signer.name, size, root):
+        """Raise unless the batch's note is the very one that we would sign for this tree."""
+        if batch.note != self._signer.sign(Checkpoint(self._signer.name, size, root).text):
             raise self._changed(first)
+
+    def _has_checkpoint(self, start: int, end: int) -> bool:
+        """Whether a later checkpoint of ours is in there: then that was no torn batch."""
+        name = re.escape(self._signer.name.encode())
+        form = name + rb"\n[0-9]{1,19}\n[\w+/=]{44}\n\n\xe2\x80\x94 " + name + rb" [\w+/=]+\n"
+        for found in re.finditer(form, os.pread(self._fd, end - start, start)):
+            with suppress(TrailError):
+                text = self._signer.verifier.open(found[0])
+                if Checkpoint.from_text(text).size > self._tiles.size:
+                    return True
+        return False
 
     def _set_aside(self, start: int, end: int) -> None:
         """Move what a crash cut off out of the way; nobody was told that it is kept."""
