@@ -281,7 +281,7 @@ def test_cut_off_while_it_is_open_attack(folder: Path) -> None:
 
 def start(folder: Path, name: str, *, size: str = "1") -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, str(DRIVER), str(folder), name, size], stdout=subprocess.PIPE
+        [sys.executable, str(DRIVER), str(folder), name, size], stdout=subprocess.PIPE, bufsize=0
     )
 
 
