@@ -26,7 +26,7 @@ from trail_driver import KEY, NAME
 
 SIGNER = Signer(NAME, KEY)
 DRIVER = Path(__file__).parent.parent / "trail_driver.py"
-KILLS = 1000 if IS_CHAOS_FULL else 100
+KILLS = 1000 if IS_CHAOS_FULL else 30
 
 
 @pytest.fixture

@@ -263,6 +263,11 @@ class Log:
                 raise TrailError(str(error)) from error
             return proof, self._note
 
+    def tile(self, level: int, number: int) -> bytes:
+        """Return the hashes of a tile, as many as there are. Raises TrailError for none there."""
+        with self._reading():
+            return self._tiles.tile(level, number)
+
     def verify(self) -> int:
         """Read everything again, and check every checkpoint; return how many entries there are.
 
