@@ -245,7 +245,7 @@ class Reader(io.RawIOBase):
         if position != self._held:
             self._load(position)
         wanted = memoryview(buffer).cast("B")
-        count = min(len(wanted), self._held_bytes - start)
+        count: int = min(len(wanted), self._held_bytes - start)
         wanted[:count] = memoryview(self._plain)[start : start + count]
         self._at += count
         return count
