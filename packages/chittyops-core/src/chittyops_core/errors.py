@@ -21,6 +21,8 @@ ChittyOpsError
 ├── BridgeError                 child and parent did not come together; nothing is lost
 │   ├── ParentRefusedError      the parent answered, and refused
 │   └── SignatureError          it cannot be proven who spoke
+├── DocumentError               a document cannot be opened: wrong key, changed, cut off
+├── TrailError                  the audit log was changed, is damaged or cannot be written
 ├── ParentError                 the parent server, its data or its settings: fix what it names
 ├── DeployInterruptedError      the operator interrupted (CLI exit 130)
 └── HostError                   the machine or its runtime
@@ -42,6 +44,7 @@ __all__ = [
     "ConditionError",
     "DeployError",
     "DeployInterruptedError",
+    "DocumentError",
     "GateClosedError",
     "HookError",
     "HostDiedError",
@@ -61,6 +64,7 @@ __all__ = [
     "SecretError",
     "ServiceLockedError",
     "SignatureError",
+    "TrailError",
     "UnhealthyError",
     "UsageError",
 ]
@@ -197,6 +201,14 @@ class ParentRefusedError(BridgeError):
 
 class SignatureError(BridgeError):
     """It cannot be proven who spoke. Fact: `key` (a thumbprint) where one was named."""
+
+
+class DocumentError(ChittyOpsError):
+    """A document cannot be encrypted or opened. Fact: `cause`: key, changed, damaged, foreign."""
+
+
+class TrailError(ChittyOpsError):
+    """The trail cannot be written, or is not what it was. Facts: `cause`, `entry` where known."""
 
 
 class ParentError(ChittyOpsError):
