@@ -163,6 +163,7 @@ def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[A
     return {
         ChittyOpsError: _answer_ours,
         HTTPException: _answer,
+        RecursionError: _answer_too_deep,
         UnicodeDecodeError: _answer_undecodable,
     }
 
@@ -189,6 +190,11 @@ def _answer_ours(request: Request[Any, Any, Any], error: ChittyOpsError) -> Resp
     else:
         raise error
     return _answer(request, refused)
+
+
+def _answer_too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
+    """Litestar lets through what msgspec raises for a JSON text with too many brackets."""
+    return _answer(request, Malformed("The body is nested too deep."))
 
 
 def _answer_undecodable(
