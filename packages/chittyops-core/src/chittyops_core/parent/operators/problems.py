@@ -148,13 +148,16 @@ class ProblemDocument:
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Return what a handler of the API may be refused with, for its description."""
+    """Return what a handler of the API may be refused with, for its description.
+
+    Those that stand before every handler are among it: 400 is what an address with a NUL gets.
+    """
     return {
         status: ResponseSpec(
             ProblemDocument, description=_phrase(status), media_type=PROBLEM,
             generate_examples=False,
         )
-        for status in (*statuses, 401, 403, 429, 503)
+        for status in (*statuses, 400, 401, 403, 429, 503)
     }  # fmt: skip
 
 
