@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from litestar.testing import TestClient
@@ -25,6 +26,13 @@ class Program:
 
     def __call__(self, role: Role, method: str, path: str, body: object = None, **headers: str):
         return self._browser.ask(method, path, self._tokens[role], body, **headers)
+
+    def send(self, role: Role, path: str, body: bytes) -> httpx.Response:
+        """Post *body* as JSON, whatever it is."""
+        headers = {
+            "Authorization": f"Bearer {self._tokens[role]}", "Content-Type": "application/json",
+        }  # fmt: skip
+        return self._browser.request("POST", path, content=body, headers=headers)
 
     def _make(self, role: Role) -> str:
         now = self._parent.clock.now().timestamp()
@@ -143,3 +151,10 @@ def test_the_description_of_the_api_names_every_operation(ask: Program) -> None:
     assert not any(path.startswith(("/login", "/account")) for path in told["paths"])
     answers = told["paths"]["/v1/children/{id}/accept"]["post"]["responses"]
     assert {"200", "401", "403", "404", "409", "412"} <= set(answers)
+
+
+def test_a_body_that_is_nested_too_deep_is_refused_attack(ask: Program) -> None:
+    """As what is no UTF-8 is: with a problem of who sent it, none of ours."""
+    for body in (b"[" * 20_000, b'{"name": ' * 7_000, b'{"name": "\xff"}'):
+        answer = ask.send(Role.OPERATOR, "/v1/enrolment-tokens", body)
+        assert answer.status_code == 400 and answer.json()["type"].endswith(":malformed")

@@ -511,7 +511,7 @@ async def enrol(request: Request[Any, Any, Any]) -> ASGIResponse:
 @get(
     ENROLMENTS + "/{child:str}",
     operation_class=described(
-        answers={200: Enrolled}, refuses=(401, 404, 413, 503), child_in_path=True
+        answers={200: Enrolled}, refuses=(400, 401, 404, 413, 503), child_in_path=True
     ),
     summary="Where a child stands",
 )

@@ -100,7 +100,7 @@ async def show_counts(request: Web) -> dict[str, Any]:
     return found
 
 
-@get("/v1/children", guards=[may(Role.VIEWER)], responses=documented(400), tags=["fleet"])
+@get("/v1/children", guards=[may(Role.VIEWER)], responses=documented(), tags=["fleet"])
 async def list_children(
     request: Web, kind: FromQuery[str | None] = None, standing: State = None,
     status: FromQuery[str | None] = None, overdue: FromQuery[bool | None] = None,
@@ -121,7 +121,7 @@ async def show_child(request: Web, id: FromPath[str]) -> Response[dict[str, Any]
     return _answer(await read(request, lambda reader: fleet.child_view(reader, id)))
 
 
-@get("/v1/services", guards=[may(Role.VIEWER)], responses=documented(400), tags=["fleet"])
+@get("/v1/services", guards=[may(Role.VIEWER)], responses=documented(), tags=["fleet"])
 async def list_services(
     request: Web, child: FromQuery[str | None] = None, app: FromQuery[str | None] = None,
     environment: FromQuery[str | None] = None, client: FromQuery[str | None] = None,
@@ -137,7 +137,7 @@ async def list_services(
     return _listed(await read(request, lambda reader: fleet.services(reader, chosen, after, limit)))
 
 
-@get("/v1/events/log", guards=[may(Role.VIEWER)], responses=documented(400), tags=["fleet"])
+@get("/v1/events/log", guards=[may(Role.VIEWER)], responses=documented(), tags=["fleet"])
 async def list_events(
     request: Web, child: FromQuery[str | None] = None, type: FromQuery[list[str] | None] = None,
     since: FromQuery[float | None] = None, until: FromQuery[float | None] = None,
@@ -155,7 +155,7 @@ async def list_events(
     )  # fmt: skip
 
 
-@get("/v1/activity", guards=[may(Role.AUDITOR)], responses=documented(400), tags=["operators"])
+@get("/v1/activity", guards=[may(Role.AUDITOR)], responses=documented(), tags=["operators"])
 async def list_activities(
     request: Web, object: FromQuery[str | None] = None, actor: FromQuery[str | None] = None,
     after: FromQuery[str | None] = None, limit: FromQuery[int] = fleet.LIMIT,
@@ -176,7 +176,7 @@ async def list_activities(
 
 @post(
     "/v1/children/{id:str}/accept", guards=[may(Role.OPERATOR)], status_code=200,
-    responses=documented(404, 409, 412), tags=["fleet"],
+    responses=documented(404, 409, 412, 413), tags=["fleet"],
 )  # fmt: skip
 async def accept(
     request: Web, id: FromPath[str], data: JSONBody[Reason]
@@ -187,7 +187,7 @@ async def accept(
 
 @post(
     "/v1/children/{id:str}/reject", guards=[may(Role.OPERATOR)], status_code=200,
-    responses=documented(404, 409, 412), tags=["fleet"],
+    responses=documented(404, 409, 412, 413), tags=["fleet"],
 )  # fmt: skip
 async def reject(
     request: Web, id: FromPath[str], data: JSONBody[Reason]
@@ -198,7 +198,7 @@ async def reject(
 
 @post(
     "/v1/children/{id:str}/revoke", guards=[may(Role.APPROVER)], status_code=200,
-    responses=documented(404, 409, 412), tags=["fleet"],
+    responses=documented(404, 409, 412, 413), tags=["fleet"],
 )  # fmt: skip
 async def revoke(
     request: Web, id: FromPath[str], data: JSONBody[Reason]
@@ -209,7 +209,7 @@ async def revoke(
 
 @put(
     "/v1/children/{id:str}/labels", guards=[may(Role.OPERATOR)],
-    responses=documented(400, 404, 412, 428), tags=["fleet"],
+    responses=documented(404, 412, 413, 428), tags=["fleet"],
 )  # fmt: skip
 async def put_labels(
     request: Web, id: FromPath[str], data: JSONBody[dict[str, str]]
@@ -244,7 +244,7 @@ async def list_tokens(request: Web) -> list[ShownToken]:
 
 
 @post(
-    "/v1/enrolment-tokens", guards=[may(Role.OPERATOR)], responses=documented(400),
+    "/v1/enrolment-tokens", guards=[may(Role.OPERATOR)], responses=documented(413),
     tags=["enrolment tokens"],
 )  # fmt: skip
 async def make_token(request: Web, operator: SignedIn, data: JSONBody[WantedToken]) -> MadeToken:

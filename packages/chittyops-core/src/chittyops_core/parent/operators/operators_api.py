@@ -67,7 +67,7 @@ async def list_operators(request: Web) -> list[ShownOperator]:
     return [_shown(each) for each in await read(request, accounts.accounts)]
 
 
-@post("/v1/operators", guards=[may(Role.ADMIN)], responses=documented(400, 409), tags=["operators"])
+@post("/v1/operators", guards=[may(Role.ADMIN)], responses=documented(409, 413), tags=["operators"])
 async def add_operator(request: Web, data: JSONBody[AddedOperator]) -> Response[ShownOperator]:
     """Add an operator."""
     now = now_of(request)
@@ -93,7 +93,7 @@ async def show_operator(request: Web, id: FromPath[str]) -> Response[ShownOperat
 
 @patch(
     "/v1/operators/{id:str}", guards=[may(Role.ADMIN)],
-    responses=documented(400, 404, 409, 412, 428), tags=["operators"],
+    responses=documented(404, 409, 412, 413, 428), tags=["operators"],
 )  # fmt: skip
 async def change_operator(
     request: Web, id: FromPath[str], data: JSONBody[ChangedOperator]

@@ -148,13 +148,16 @@ class ProblemDocument:
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Return what a handler of the API may be refused with, for its description."""
+    """Return what a handler of the API may be refused with, for its description.
+
+    Those that stand before every handler are among it: 400 is what an address with a NUL gets.
+    """
     return {
         status: ResponseSpec(
             ProblemDocument, description=_phrase(status), media_type=PROBLEM,
             generate_examples=False,
         )
-        for status in (*statuses, 401, 403, 429, 503)
+        for status in (*statuses, 400, 401, 403, 429, 503)
     }  # fmt: skip
 
 
@@ -163,6 +166,7 @@ def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[A
     return {
         ChittyOpsError: _answer_ours,
         HTTPException: _answer,
+        RecursionError: _answer_too_deep,
         UnicodeDecodeError: _answer_undecodable,
     }
 
@@ -189,6 +193,11 @@ def _answer_ours(request: Request[Any, Any, Any], error: ChittyOpsError) -> Resp
     else:
         raise error
     return _answer(request, refused)
+
+
+def _answer_too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[Any]:
+    """Litestar lets through what msgspec raises for a JSON text with too many brackets."""
+    return _answer(request, Malformed("The body is nested too deep."))
 
 
 def _answer_undecodable(
