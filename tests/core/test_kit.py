@@ -223,3 +223,18 @@ def test_a_zombie_counts_as_ended() -> None:
         assert (ended, child.status()) == (1, psutil.STATUS_ZOMBIE)
         assert took_s < grace_s
         parent.communicate()
+
+
+def test_a_log_that_is_no_terminal_s_has_tracebacks_as_text() -> None:
+    """Not as the names of Python's objects, by which nobody finds the line."""
+    code = (
+        "from chittyops_core._kit import logs\n"
+        "logs.configure('INFO')\n"
+        "try:\n    [][1]\n"
+        "except IndexError:\n    logs.get_logger('x').exception('part.failed', number=1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = json.loads(done.stderr)
+    assert (told["event"], told["number"]) == ("part.failed", 1)
+    assert told["exception"].startswith("Traceback")
+    assert told["exception"].endswith("IndexError: list index out of range")
