@@ -166,6 +166,7 @@ def test_a_maintenance_is_silent_and_shown(
     assert json.loads(watched.run("maintenance", "list", "--json").stdout)["maintenance"] == []
 
 
+@pytest.mark.chaos
 def test_killed_agents_and_a_killed_supervisord_leave_one_agent_that_goes_on(
     watched: HostUnderTest, app: Path
 ) -> None:

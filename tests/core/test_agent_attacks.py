@@ -500,6 +500,7 @@ def test_kill_under_alerts_attack(watched: HostUnderTest, tmp_path: Path, webhoo
     assert wait_until(lambda: len(agents(watched)) == 1, timeout_s=20)
 
 
+@pytest.mark.chaos
 @pytest.mark.host
 def test_app_socket_flood_attack(watched: HostUnderTest, tmp_path: Path) -> None:
     """Huge lines, fake metrics, thousands of pings: others are looked at in time."""
@@ -692,6 +693,7 @@ def test_hostile_release_attack(watched: HostUnderTest, tmp_path: Path) -> None:
         time.sleep(0.5)
 
 
+@pytest.mark.chaos
 @pytest.mark.host
 @pytest.mark.long
 def test_full_disk_attack(shared_runtimes: Path, tmp_path: Path, webhook: Webhook) -> None:

@@ -27,7 +27,7 @@ from conftest import COMMAND, free_port
 from parent.chaos_child import RHYTHM
 from parent.test_chaos_parent import make_parent
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.chaos, pytest.mark.long]
 
 
 class RealParent:

@@ -227,6 +227,7 @@ def test_an_end_in_peace_answers_what_is_under_way(running: Running) -> None:
     assert acknowledged(running) >= answers[-1]
 
 
+@pytest.mark.chaos
 def test_a_kill_under_load_loses_nothing_acknowledged(running: Running) -> None:
     """And the child goes on where it was."""
     one = running.child()
