@@ -214,8 +214,16 @@ def test_what_is_no_request_at_all_is_refused_as_described_attack(described: Des
                 described.send_raw(operation, auth=who, params=query)
             continue
         for body in RAW:
-            headers = {"Content-Type": TYPES[0], "If-Match": "*"}
+            # A parent that has not read all of a body hangs up after its answer.
+            headers = {"Content-Type": TYPES[0], "If-Match": "*", "Connection": "close"}
             described.send_raw(operation, auth=who, data=body, headers=headers)
         for media_type in TYPES[1:]:
-            headers = {"Content-Type": media_type, "If-Match": "*"}
+            headers = {"Content-Type": media_type, "If-Match": "*", "Connection": "close"}
             described.send_raw(operation, auth=who, data=b"{}", headers=headers)
+
+
+def test_metrics_of_the_parent_are_of_one_media_type(described: Described) -> None:
+    """With one charset, in the older format and in OpenMetrics."""
+    for accept in ("", "application/openmetrics-text"):
+        told = described.served.get("/metrics", {"Accept": accept}).headers["content-type"]
+        assert told.count("charset=") == 1

@@ -569,7 +569,8 @@ async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
     except ParentError as error:
         return wire.refused_with(request, _busy(error))
     media_type, body = render(families, request.headers.get("accept", ""))
-    return ASGIResponse(body=body, media_type=media_type)
+    # As a header: Litestar adds a second charset to a media type that is text.
+    return ASGIResponse(body=body, headers={"Content-Type": media_type})
 
 
 def _wire(request: Request[Any, Any, Any]) -> Wire:
