@@ -287,6 +287,22 @@ def test_a_child_restored_from_a_backup_makes_a_new_stream(served: ServedParent)
     assert ended[1].superseded_at is None
 
 
+def test_two_writers_in_the_same_second_attack(served: ServedParent) -> None:
+    """A clone asks in the very moments of the other, since both have one phase: a number that comes
+    again with other words tells it, also when it is one behind."""
+    one = served.child()
+    now = time.time()
+    one.sync(n=1, created=now, items=[happened(1, "first")])
+    one.sync(n=2, created=now, items=[happened(2, "second")])
+
+    same = one.sync(n=2, created=now, items=[happened(2, "of the clone")])
+    behind = one.sync(n=1, created=now, items=[happened(1, "of the clone")])
+
+    assert (same.status, same.problem) == (409, "stream-conflict")
+    assert (behind.status, behind.problem) == (409, "stream-conflict")
+    assert own_events(served) == ["first", "second"]
+
+
 def test_a_cloned_child_attack(served: ServedParent) -> None:
     """Two machines with one outbox: neither is believed until an operator decides."""
     one = served.child()

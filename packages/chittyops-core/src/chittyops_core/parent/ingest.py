@@ -6,6 +6,7 @@ after the other, and written by one statement for each table.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,12 @@ __all__ = ["Ingest", "Outcome", "Received", "grace_s"]
 
 MIN_GRACE_S = 15.0
 """How much later than asked a sync may come at least (section 10)."""
+
+KNOWN_REQUESTS = 8
+"""Of each child: by which a request that came before is known again, and one of a clone told."""
+
+_MARK_BYTES = 8
+_REQUEST = f">q{_MARK_BYTES}s"
 
 MAX_SKEW_S = 1e9
 MAX_LAG = 1 << 53
@@ -287,13 +294,33 @@ def _place(connection: sa.Connection, page: _Page, child: _Child, received: Rece
         return _change_stream(connection, page, child, received)
     if sync.n > child.n:
         return None
-    is_same = received.signature == child.signature
-    if is_same or received.created <= child.created:
+    known = _known_requests(child.signature).get(sync.n)
+    is_other = known is not None and known != _mark_of(received)
+    if not is_other and (known is not None or received.created <= child.created):
         return child.acked
     raise ProblemError(
         ProblemType.STREAM,
         f"Request {sync.n} of this stream came before: make a new stream for what is owed.",
     )
+
+
+def _known_requests(kept: bytes | None) -> dict[int, bytes]:
+    """Return number -> mark of the last requests of a child, as `child_state.signature` has them.
+
+    A number is never given twice, so another request with a known one has another writer, also
+    where both wrote in the same second.
+    """
+    return dict(struct.iter_unpack(_REQUEST, kept or b""))
+
+
+def _with_request(kept: bytes | None, received: Received) -> bytes:
+    """Return *kept* with one request more, the latest `KNOWN_REQUESTS` of them."""
+    made = (kept or b"") + struct.pack(_REQUEST, received.sync.n, _mark_of(received))
+    return made[-KNOWN_REQUESTS * struct.calcsize(_REQUEST) :]
+
+
+def _mark_of(received: Received) -> bytes:
+    return received.signature[:_MARK_BYTES]
 
 
 def _change_stream(
@@ -326,7 +353,7 @@ def _change_stream(
             first_created=received.created,
         )
     )  # fmt: skip
-    child.stream, child.n, child.acked = sync.stream, 0, 0
+    child.stream, child.n, child.acked, child.signature = sync.stream, 0, 0, None
     return None
 
 
@@ -373,7 +400,8 @@ def _cloned() -> ProblemError:
 def _mark(child: _Child, received: Received, now: float, next_s: float) -> None:
     """Note that *child* was heard, and by when it is to be heard again (section 10)."""
     sync = received.sync
-    child.n, child.created, child.signature = sync.n, received.created, received.signature
+    child.n, child.created = sync.n, received.created
+    child.signature = _with_request(child.signature, received)
     child.first_seen = now if child.first_seen is None else child.first_seen
     child.last_seen, child.next_s = now, next_s
     child.deadline_at = now + next_s + grace_s(next_s)

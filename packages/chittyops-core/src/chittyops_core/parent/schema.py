@@ -119,7 +119,7 @@ child_state = Table(
     Column("child", String(32), ForeignKey(_CHILD), primary_key=True),
     Column("stream", String(36)), Column("n", _BIG, nullable=False, server_default="0"),
     Column("created", _BIG, nullable=False, server_default="0"),  # the child's clock
-    Column("signature", LargeBinary),  # of the last request, to know it again
+    Column("signature", LargeBinary),  # number and mark of the last requests; ingest.py
     Column("acked", _BIG, nullable=False, server_default="0"),
     Column("first_seen", Float), Column("last_seen", Float),
     Column("deadline_at", Float),  # NULL before its first sync and after it left
