@@ -75,9 +75,9 @@ def start_child(folder: Path, turn: int) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def make_parent(data: Path) -> str:
+def make_parent(data: Path, database_url: str = "") -> str:
     """Make a parent that is asked often; return a token for its children."""
-    key = init(data)
+    key = init(data, database_url=database_url)
     parent = open_parent(data)
     parent.database.start()
     try:
@@ -88,7 +88,7 @@ def make_parent(data: Path) -> str:
         )
         _, token = parent.database.write(
             lambda found: enrolment.make_token(
-                found, name="chaos", labels={}, auto_accept=True, uses=CHILDREN, ttl_s=3600,
+                found, name="chaos", labels={}, auto_accept=True, uses=3, ttl_s=3600,
                 by="test", now=time.time(), parent_thumbprint=key.id,
             )
         )  # fmt: skip
