@@ -171,6 +171,12 @@ def free_port() -> int:
         return port
 
 
+def listens(port: int) -> bool:
+    """Say whether somebody takes connections on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def make_host(runtimes: Path) -> HostUnderTest:
     base = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
     base.chmod(0o711)  # A service with an OS user of its own has to pass through.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from chittyops_core.monitor.exposition import Family, Sample
 from chittyops_core.monitor.local_http import Answer, LocalServer
 from chittyops_core.monitor.remote import OTLP_HEADERS, REMOTE_WRITE_HEADERS, RemoteSender
 from chittyops_core.monitor.remote_formats import otlp_json, remote_write
+from conftest import free_port
 
 LABELS = (("client", "ümläut"), ("empty", ""), ("service", "shop.production"))
 FAMILIES = [
@@ -37,12 +37,6 @@ def wait_for(check: Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Receiver:

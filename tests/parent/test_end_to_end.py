@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,7 +33,7 @@ from chittyops_core.parent import schema
 from chittyops_core.parent.ingest import grace_s
 from chittyops_core.parent.server import open_parent
 from chittyops_core.parent.sweeper import ALIVE, MIN_GRACE_S, SWEEP_S
-from conftest import COMMAND, IS_CHAOS_FULL, free_port
+from conftest import COMMAND, IS_CHAOS_FULL, free_port, listens
 from parent.chaos_child import RHYTHM
 from parent.fast_parent import SPEED
 from parent.test_chaos_parent import make_parent
@@ -61,7 +60,7 @@ class RealParent:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command(), stderr=subprocess.DEVNULL)
-        assert wait_until(self._listens, timeout_s=60)
+        assert wait_until(lambda: listens(self.port), timeout_s=60)
 
     def stop(self) -> None:
         self.end(signal.SIGTERM)
@@ -94,10 +93,6 @@ class RealParent:
 
     def _command(self) -> list[str | Path]:
         return [COMMAND, "parent", "serve", "--data", self.data, "--bind", self.url[7:]]
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class FastParent(RealParent):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -23,7 +22,7 @@ from chittyops_core.bridge.status import status
 from chittyops_core.errors import BridgeError
 from chittyops_core.parent import schema
 from chittyops_core.parent.server import open_parent
-from conftest import COMMAND, free_port
+from conftest import COMMAND, free_port, listens
 from monitor.certificates import Authority
 from parent.chaos_child import RHYTHM
 from parent.test_chaos_parent import make_parent
@@ -102,11 +101,6 @@ def between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
         for each in reversed(started):
             each.terminate()
             each.wait(timeout=30)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.long
